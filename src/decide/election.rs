@@ -1,0 +1,148 @@
+//! The record of role changes, `status.election`, and what may follow what.
+
+use crate::model::{ReplicaName, SequenceNumber};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How far an election got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ElectionState {
+    /// Voters are asked to stand down; nobody may be promoted yet.
+    Open,
+    /// One replica may be sent FAILOVER, or was.
+    Elected,
+    /// A majority follows the primary.
+    Settled,
+    /// Closed without a promotion; the previous primary is the primary.
+    Void,
+}
+
+/// The memory of role changes. Written by compare-and-swap on the object's resourceVersion only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Number of the election; grows for ever.
+    pub epoch: u64,
+    /// How far it got.
+    pub state: ElectionState,
+    /// The primary: the one to be (Elected), the one that is (Settled), the last one (Open, Void).
+    pub primary: ReplicaName,
+    /// The sequence number the candidate held when it was elected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<SequenceNumber>,
+    /// The candidate's `ms_ticks` after which a FAILOVER of this election has no effect; Elected only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<i64>,
+    /// The primary before this election; Open (equals `primary`), Elected and Settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ReplicaName>,
+    /// Voters seen following the settled primary.
+    #[serde(default)]
+    pub followers: BTreeSet<ReplicaName>,
+    /// `followers` of the previous primary, while this election is not settled.
+    #[serde(default)]
+    pub previous_followers: BTreeSet<ReplicaName>,
+    /// Candidates the engine refused (41142) until numbers or membership change.
+    #[serde(default)]
+    pub refused: BTreeSet<ReplicaName>,
+    /// Voters of the largest membership that may be in force.
+    pub voters: BTreeSet<ReplicaName>,
+    /// The commit quorum the gate works with: never more than what is in force.
+    pub commit_quorum: u32,
+    /// A person asked for it (a `Failover` object, a drain).
+    #[serde(default)]
+    pub planned: bool,
+    /// The old primary is one of the voters that stood down first (switchover, restarted, unfollowed).
+    #[serde(default)]
+    pub primary_stands_down: bool,
+    /// Wall clock when it was opened, seconds since 1970; for people.
+    #[serde(default)]
+    pub opened: i64,
+}
+
+impl Record {
+    /// The record of bring-up, written before CREATE AVAILABILITY GROUP.
+    pub fn first(primary: ReplicaName, at: i64) -> Self {
+        Self {
+            epoch: 1,
+            state: ElectionState::Elected,
+            voters: BTreeSet::from([primary.clone()]),
+            primary,
+            number: None,
+            deadline: None,
+            previous: None,
+            followers: BTreeSet::new(),
+            previous_followers: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            commit_quorum: 0,
+            planned: true,
+            primary_stands_down: false,
+            opened: at,
+        }
+    }
+
+    /// Opens the next election. `epoch` must be above every epoch seen.
+    pub fn open(&self, epoch: u64, planned: bool, primary_stands_down: bool, at: i64) -> Self {
+        let unsettled = self.state == ElectionState::Elected;
+        Self {
+            epoch,
+            state: ElectionState::Open,
+            previous: if unsettled { self.previous.clone() } else { None },
+            previous_followers: if unsettled { self.previous_followers.clone() } else { BTreeSet::new() },
+            number: None,
+            deadline: None,
+            planned,
+            primary_stands_down,
+            opened: at,
+            ..self.clone()
+        }
+    }
+
+    /// Names the candidate, before FAILOVER is sent.
+    pub fn elect(&self, candidate: ReplicaName, number: SequenceNumber, deadline: i64) -> Self {
+        // A primary that nobody ever followed is not what we go back to: its own predecessor is.
+        let (previous, previous_followers) = match &self.previous {
+            Some(previous) => (previous.clone(), self.previous_followers.clone()),
+            None => (self.primary.clone(), self.followers.clone()),
+        };
+        Self {
+            state: ElectionState::Elected,
+            primary: candidate,
+            number: Some(number),
+            deadline: Some(deadline),
+            previous: Some(previous),
+            previous_followers,
+            followers: BTreeSet::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Closes an election that promoted nobody: the previous primary and its followers are back.
+    pub fn void(&self, epoch: u64, refused: Option<ReplicaName>) -> Self {
+        let mut next = self.clone();
+        next.epoch = epoch;
+        next.state = ElectionState::Void;
+        next.number = None;
+        next.deadline = None;
+        if let Some(previous) = next.previous.take() {
+            next.primary = previous;
+            next.followers = std::mem::take(&mut next.previous_followers);
+        }
+        next.refused.extend(refused);
+        next
+    }
+
+    /// The primary is followed by a majority.
+    pub fn settle(&self, followers: BTreeSet<ReplicaName>) -> Self {
+        Self {
+            state: ElectionState::Settled,
+            previous: None,
+            previous_followers: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            number: None,
+            deadline: None,
+            followers,
+            ..self.clone()
+        }
+    }
+}

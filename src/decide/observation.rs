@@ -1,0 +1,263 @@
+//! Everything one pass saw. The field documentation is the glossary; a saved observation replays a decision.
+
+use super::election::Record;
+use crate::model::{DatabaseName, Group, LoginName, Mode, ReplicaName, Role, SequenceNumber};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// What one pass saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Wall clock, seconds since 1970; for messages only, nothing is decided by it.
+    pub at: i64,
+    /// The wish.
+    pub group: Group,
+    /// The record of role changes (`status.election`), read uncached in this pass. `None`: never written or lost.
+    pub record: Option<Record>,
+    /// Databases that existed once (`status.databases`): never created a second time.
+    pub known_databases: BTreeSet<DatabaseName>,
+    /// Every replica wanted or still a member, by name.
+    pub replicas: BTreeMap<ReplicaName, Replica>,
+    /// Where the Services point and how the pods are labelled.
+    pub routed: Routed,
+    /// How long `diagnose::primary_is_lost` has been true without a break; zero after a restart of the operator.
+    pub suspected_for: Duration,
+    /// How long this process has seen the record's epoch and state as they are; zero after a restart.
+    pub election_age: Duration,
+    /// Since the last unplanned promotion. `None`: there was none.
+    pub since_unplanned: Option<Duration>,
+    /// The `Failover` object being served, if any: the oldest unfinished one.
+    pub request: Option<Request>,
+    /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
+    pub certificates: BTreeMap<ReplicaName, String>,
+}
+
+/// One replica as seen from Kubernetes and from SQL Server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its mode: as the spec says, else as the group's configuration says.
+    pub mode: Mode,
+    /// The spec still wants it.
+    pub wanted: bool,
+    /// Its pod.
+    pub pod: Pod,
+    /// What its instance answered.
+    pub probe: Probe,
+    /// How long it has been silent; zero when it answered.
+    pub silent_for: Duration,
+}
+
+/// A replica's pod.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    /// The pod object exists.
+    pub exists: bool,
+    /// Its main container runs.
+    pub running: bool,
+    /// Its kubelet, on a Ready node, reports the main container terminated, or started after the last answer.
+    pub terminated: bool,
+    /// It is being deleted or evicted.
+    pub deleting: bool,
+    /// Our readiness gate as it stands. `None`: never set.
+    pub gate: Option<bool>,
+    /// Why the pod does not run, in Kubernetes' words; empty when it does.
+    pub trouble: String,
+}
+
+/// Answer of an instance to the look of one pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Probe {
+    /// All facts of one round trip.
+    Answered(Box<Facts>),
+    /// No answer within the deadline, or no connection. Unknown is not false.
+    Silent {
+        /// Why, in words for people.
+        why: String,
+    },
+    /// It answers, but our logins are refused (18456): not set up yet, or set up by somebody else.
+    LoginRefused,
+}
+
+/// Facts of one instance, all from one round trip.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The instance itself.
+    pub server: Server,
+    /// Logins, certificates, endpoint.
+    pub setup: Setup,
+    /// Our own row in `master`.
+    pub stored: Stored,
+    /// Its own copy of the group. `None`: not a member.
+    pub group: Option<GroupFacts>,
+    /// Its user databases (`sys.databases`), by name.
+    pub databases: BTreeMap<DatabaseName, DatabaseFacts>,
+    /// SIDs of the application logins that exist there, upper-case hex.
+    pub logins: BTreeMap<LoginName, String>,
+}
+
+/// `SERVERPROPERTY` and clocks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// `ServerName`
+    pub name: String,
+    /// `ProductVersion`, e.g. `16.0.4225.2`.
+    pub version: String,
+    /// `Edition`
+    pub edition: String,
+    /// `IsHadrEnabled`
+    pub hadr_enabled: bool,
+    /// `sys.dm_os_sys_info.ms_ticks`: monotonic, milliseconds.
+    pub ticks: i64,
+}
+
+/// How far an instance is set up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Public half of its own endpoint certificate, DER, lower-case hex. `None`: not created yet.
+    pub certificate: Option<String>,
+    /// Partners imported here.
+    pub partners: BTreeMap<ReplicaName, Partner>,
+    /// The mirroring endpoint. `None`: not created yet.
+    pub endpoint_started: Option<bool>,
+}
+
+/// A partner's certificate and right to connect, as one instance has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Partner {
+    /// Public certificate imported, DER, lower-case hex. `None`: dropped or not yet imported.
+    pub certificate: Option<String>,
+    /// CONNECT on the endpoint is granted and not denied.
+    pub admitted: bool,
+}
+
+/// Our one-row table in `master` of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Highest epoch this instance stood down for or heard of; 0: never.
+    pub epoch: u64,
+    /// The last settled election it followed.
+    pub settled: Option<Record>,
+}
+
+/// An instance's own copy of the group and its role in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// Its role.
+    pub role: Role,
+    /// A FAILOVER is under way here: `PENDING_FAILOVER`, or our batch is still running.
+    pub failover_running: bool,
+    /// Its sequence number.
+    pub number: SequenceNumber,
+    /// `required_synchronized_secondaries_to_commit` in its copy.
+    pub commit_quorum: u32,
+    /// It is connected to a primary (own row, role SECONDARY); meaningless for other roles.
+    pub connected: bool,
+    /// The primary it follows or is, by name.
+    pub primary: Option<ReplicaName>,
+    /// A configuration commit is waiting for votes.
+    pub commit_pending: bool,
+    /// Members in its copy, with what it knows of each.
+    pub members: BTreeMap<ReplicaName, Member>,
+    /// Databases in its copy.
+    pub databases: BTreeMap<DatabaseName, GroupDatabase>,
+}
+
+/// A member as one instance knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its mode in the configuration.
+    pub mode: Mode,
+    /// It is connected; only a primary knows of others.
+    pub connected: bool,
+}
+
+/// A database of the group as one instance knows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupDatabase {
+    /// Joined and synchronized in this instance's own copy: it would pass the engine's test at FAILOVER.
+    pub failover_ready: bool,
+    /// Synchronization state of the local copy, as the view spells it (`SYNCHRONIZED`, ..). `None`: no local copy.
+    pub local: Option<String>,
+    /// Data movement is suspended here.
+    pub suspended: bool,
+    /// Redo queue of the local copy, KiB.
+    pub redo_queue: i64,
+    /// Synchronization state of the other replicas; only a primary knows.
+    pub remote: BTreeMap<ReplicaName, String>,
+}
+
+/// A user database of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseFacts {
+    /// `state_desc`: `ONLINE`, `RESTORING`, ..
+    pub state: String,
+    /// Recovery model FULL.
+    pub full_recovery: bool,
+    /// It belongs to an availability group.
+    pub in_group: bool,
+    /// A log chain exists (`last_log_backup_lsn` is set).
+    pub log_chain: bool,
+    /// Names of database users whose SID differs from the login of the same name.
+    pub orphans: BTreeSet<String>,
+}
+
+/// Where traffic goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Routed {
+    /// The replica that `-rw` selects.
+    pub read_write: Option<ReplicaName>,
+    /// Role labels of the pods.
+    pub roles: BTreeMap<ReplicaName, String>,
+    /// Pods that `-ro` selects.
+    pub readable: BTreeSet<ReplicaName>,
+}
+
+/// A `Failover` object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its name.
+    pub name: String,
+    /// Data loss was accepted in writing (`mode: Forced`).
+    pub forced: bool,
+    /// The replica it names.
+    pub target: Option<ReplicaName>,
+    /// The epoch it expects; forced ones only.
+    pub expected_epoch: Option<u64>,
+    /// It is older than its `expiresAfterSeconds`.
+    pub expired: bool,
+    /// Epoch of the election opened for it. `None`: not begun.
+    pub epoch: Option<u64>,
+}
+
+impl Observation {
+    /// The facts of a replica that answered.
+    pub fn facts(&self, name: &ReplicaName) -> Option<&Facts> {
+        self.replicas.get(name)?.facts()
+    }
+
+    /// The group facts of a replica that answered and is a member.
+    pub fn member(&self, name: &ReplicaName) -> Option<&GroupFacts> {
+        self.facts(name)?.group.as_ref()
+    }
+
+    /// Members that answered, in name order.
+    pub fn members(&self) -> impl Iterator<Item = (&ReplicaName, &Facts, &GroupFacts)> {
+        self.replicas.iter().filter_map(|(name, replica)| {
+            let facts = replica.facts()?;
+            Some((name, facts, facts.group.as_ref()?))
+        })
+    }
+}
+
+impl Replica {
+    /// The facts, when it answered.
+    pub fn facts(&self) -> Option<&Facts> {
+        match &self.probe {
+            Probe::Answered(facts) => Some(facts),
+            Probe::Silent { .. } | Probe::LoginRefused => None,
+        }
+    }
+}

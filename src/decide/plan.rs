@@ -1,0 +1,363 @@
+//! What to do: waves of steps with their guards, and why.
+
+use super::election::Record;
+use crate::model::{DatabaseName, LoginName, Mode, ReplicaName, SequenceNumber};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+/// What one pass does. Waves run in order, the steps of a wave at once; the first wave with a failed step is the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What was seen, in one word.
+    pub reason: Reason,
+    /// One sentence with numbers: what is missing, since when, what a person can do. Empty when all is well.
+    pub message: String,
+    /// The steps.
+    pub waves: Vec<Vec<Step>>,
+    /// When to look again if nothing wakes us.
+    pub recheck: Duration,
+}
+
+/// One effect. SQL steps carry their guards, which the instance itself checks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Write the record, by compare-and-swap against the object as it was read in this pass.
+    Record(Box<Record>),
+    /// Set an instance up as `sa`: our table, our logins, master key, own certificate, endpoint.
+    Provision(ReplicaName),
+    /// Import a partner's public certificate, with its login, and admit it.
+    ImportPartner {
+        /// Where.
+        replica: ReplicaName,
+        /// Whose.
+        partner: ReplicaName,
+        /// DER, lower-case hex.
+        certificate: String,
+    },
+    /// Keep a public certificate in ConfigMap `<name>-certificates`.
+    KeepCertificate {
+        /// Whose.
+        replica: ReplicaName,
+        /// DER, lower-case hex.
+        certificate: String,
+    },
+    /// `CREATE AVAILABILITY GROUP` with these members, commit quorum 0, then GRANT CREATE ANY DATABASE.
+    CreateGroup {
+        /// The first primary.
+        replica: ReplicaName,
+        /// Members and their modes, the first primary included.
+        members: Vec<(ReplicaName, Mode)>,
+    },
+    /// `JOIN`, then GRANT CREATE ANY DATABASE where it holds data.
+    Join {
+        /// Who joins.
+        replica: ReplicaName,
+        /// Whether it holds data.
+        holds_data: bool,
+    },
+    /// `ADD REPLICA` on the primary.
+    AddReplica {
+        /// The primary.
+        primary: ReplicaName,
+        /// Who.
+        replica: ReplicaName,
+        /// As what.
+        mode: Mode,
+    },
+    /// `REMOVE REPLICA` on the primary.
+    RemoveReplica {
+        /// The primary.
+        primary: ReplicaName,
+        /// Who.
+        replica: ReplicaName,
+    },
+    /// Store `epoch`, set admission, `OFFLINE`: one batch.
+    StandDown {
+        /// Who.
+        replica: ReplicaName,
+        /// Refused when a newer one is stored.
+        epoch: u64,
+        /// Refuse while connected to this primary. `None`: exempt.
+        unless_connected_to: Option<ReplicaName>,
+        /// Partners admitted; every other partner is denied.
+        admit: BTreeSet<ReplicaName>,
+        /// A configuration-only replica that refuses OFFLINE counts once its endpoint was restarted.
+        configuration_only: bool,
+    },
+    /// Admit `primary` alone, then `SET (ROLE = SECONDARY)`.
+    Follow {
+        /// Who.
+        replica: ReplicaName,
+        /// Refused when a newer one is stored.
+        epoch: u64,
+        /// The recorded primary.
+        primary: ReplicaName,
+    },
+    /// `FAILOVER` on the elected replica, then admit everyone: one batch.
+    Failover {
+        /// Who.
+        replica: ReplicaName,
+        /// Refused unless exactly this one is stored.
+        epoch: u64,
+        /// Refused unless this is still its number.
+        number: SequenceNumber,
+        /// Refused when the instance's `ms_ticks` is past it.
+        deadline: i64,
+    },
+    /// Store a settled election beside the epoch.
+    StoreSettled {
+        /// Where.
+        replica: ReplicaName,
+        /// The record.
+        record: Box<Record>,
+    },
+    /// `SET (REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT = ..)` on the recorded primary.
+    SetCommitQuorum {
+        /// The primary.
+        replica: ReplicaName,
+        /// Refused when a newer one is stored.
+        epoch: u64,
+        /// The value.
+        value: u32,
+    },
+    /// Stop and start the mirroring endpoint.
+    RestartEndpoint(ReplicaName),
+    /// Admit every partner again.
+    AdmitAll(ReplicaName),
+    /// `CREATE DATABASE`, FULL recovery, first backup.
+    CreateDatabase {
+        /// The primary.
+        replica: ReplicaName,
+        /// Its name.
+        database: DatabaseName,
+    },
+    /// FULL recovery, a first backup where the log chain is missing, `ADD DATABASE`.
+    AddDatabase {
+        /// The primary.
+        replica: ReplicaName,
+        /// Its name.
+        database: DatabaseName,
+    },
+    /// Create an application login with this SID, or set its password.
+    EnsureLogin {
+        /// Where.
+        replica: ReplicaName,
+        /// Whose.
+        login: LoginName,
+        /// SID wanted, upper-case hex. `None`: the instance chooses (the first one to have it).
+        sid: Option<String>,
+    },
+    /// Create the users of an application login in its databases, with their roles.
+    EnsureUsers {
+        /// The primary.
+        replica: ReplicaName,
+        /// Whose.
+        login: LoginName,
+    },
+    /// Point `-rw` at one pod, or at none.
+    Route(Option<ReplicaName>),
+    /// Label a pod with its role and whether it may be read from.
+    Label {
+        /// Whose pod.
+        replica: ReplicaName,
+        /// `primary`, `secondary`, `configuration-only` or `resolving`.
+        role: String,
+        /// Selected by `-ro`.
+        readable: bool,
+    },
+    /// Set our readiness gate on a pod.
+    Gate {
+        /// Whose pod.
+        replica: ReplicaName,
+        /// Open or closed.
+        ready: bool,
+    },
+    /// Say how a `Failover` object stands.
+    Answer {
+        /// Its name.
+        request: String,
+        /// Epoch of the election opened for it.
+        epoch: Option<u64>,
+        /// Finished, and whether well. `None`: under way.
+        finished: Option<bool>,
+        /// Why.
+        reason: Reason,
+        /// In a sentence.
+        message: String,
+    },
+    /// Tell people: an event on the group.
+    Announce {
+        /// The word.
+        reason: Reason,
+        /// The sentence.
+        message: String,
+    },
+}
+
+impl Step {
+    /// The replica whose SQL Server the step talks to. `None`: a Kubernetes step.
+    pub fn instance(&self) -> Option<&ReplicaName> {
+        match self {
+            Self::Provision(r) | Self::RestartEndpoint(r) | Self::AdmitAll(r) => Some(r),
+            Self::AddReplica { primary, .. } | Self::RemoveReplica { primary, .. } => Some(primary),
+            Self::ImportPartner { replica, .. }
+            | Self::CreateGroup { replica, .. }
+            | Self::Join { replica, .. }
+            | Self::StandDown { replica, .. }
+            | Self::Follow { replica, .. }
+            | Self::Failover { replica, .. }
+            | Self::StoreSettled { replica, .. }
+            | Self::SetCommitQuorum { replica, .. }
+            | Self::CreateDatabase { replica, .. }
+            | Self::AddDatabase { replica, .. }
+            | Self::EnsureLogin { replica, .. }
+            | Self::EnsureUsers { replica, .. } => Some(replica),
+            Self::Record(_)
+            | Self::KeepCertificate { .. }
+            | Self::Route(_)
+            | Self::Label { .. }
+            | Self::Gate { .. }
+            | Self::Answer { .. }
+            | Self::Announce { .. } => None,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Why: one word for condition, event, metric label and log line. The only such words there are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),+];
+
+            /// The word.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Everything asked for is there.
+    Healthy,
+    /// The object asks for a pause: nothing is done.
+    Paused,
+    /// Pods are not there yet.
+    WaitingForPods,
+    /// Instances are being set up and certificates exchanged.
+    SettingUp,
+    /// The group is being created and joined.
+    CreatingGroup,
+    /// Databases are being created, added or copied.
+    Seeding,
+    /// A replica does not answer.
+    ReplicaDown,
+    /// A replica is on its way back into the group.
+    Rejoining,
+    /// A replica answers but a database is not moving.
+    NotSynchronizing,
+    /// A database is suspended.
+    Suspended,
+    /// The primary is suspected; the time is not up yet.
+    PrimarySuspected,
+    /// The primary is silent to us while a voter follows it.
+    PrimaryUnreachable,
+    /// No primary, and too few voters answer.
+    TooFewAnswers,
+    /// No primary, and nobody who answers may be promoted.
+    NotSynchronized,
+    /// Only replicas that nobody ever followed hold the highest number.
+    FollowerNotRecorded,
+    /// The engine refused every candidate (41142).
+    EngineRefused,
+    /// `failover.mode` leaves it to a person.
+    ManualFailoverOnly,
+    /// The last failover is too recent.
+    AntiFlap,
+    /// Voters are asked to stand down.
+    StandingDown,
+    /// One replica is being promoted.
+    Promoting,
+    /// A primary is there; a majority does not follow it yet.
+    Settling,
+    /// No primary is routed.
+    NoPrimary,
+    /// Fewer synchronized secondaries than the commit quorum.
+    CommitQuorumLost,
+    /// Fewer voters than a configuration commit needs.
+    ConfigurationQuorumLost,
+    /// The engine refused the commit quorum asked for.
+    Refused,
+    /// The commit quorum waits for a replica to synchronize.
+    WaitingForReplica,
+    /// The commit quorum is not met.
+    Lost,
+    /// The spec cannot be read.
+    InvalidSpec,
+    /// The running instance cannot do what is asked.
+    Unsupported,
+    /// Our logins are refused.
+    CredentialsRefused,
+    /// A database that was there is gone.
+    DatabaseMissing,
+    /// An object of that name belongs to somebody else.
+    NameTaken,
+    /// A database has no log chain.
+    LogChainMissing,
+    /// Logins differ between replicas.
+    LoginsDiffer,
+    /// Two synchronous replicas without a configuration-only one.
+    TwoSynchronousReplicas,
+    /// The image's tag moves.
+    MovingTag,
+    /// A replica's name is longer than documented.
+    LongName,
+    /// Pods of the group share a node.
+    SharedNode,
+    /// A pass was spread over the nodes.
+    Spread,
+    /// An election was closed; the primary answers again.
+    ElectionClosed,
+    /// Voters stood down.
+    StoodDown,
+    /// A replica became primary.
+    Promoted,
+    /// Traffic goes to another replica.
+    Rerouted,
+    /// A replica follows the primary again.
+    Rejoined,
+    /// A planned switchover is done.
+    SwitchoverCompleted,
+    /// Another commit quorum is in force.
+    CommitQuorumChanged,
+    /// A replica became a member.
+    ReplicaAdded,
+    /// A replica is no longer a member.
+    ReplicaRemoved,
+    /// A database was created.
+    DatabaseCreated,
+    /// The record came back from the instances.
+    RecordRestored,
+    /// A primary that a person made by hand is taken over.
+    PrimaryAdopted,
+    /// Nobody may be promoted.
+    FailoverBlocked,
+    /// A request is under way.
+    InProgress,
+    /// A request is done.
+    Succeeded,
+    /// A request is older than it may be.
+    Expired,
+    /// A request is not legal now.
+    NotLegal,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,12 @@
+//! The vocabulary: what a group is and how its parts are named. Depends on nothing of ours.
+
+pub mod group;
+pub mod name;
+pub mod quorum;
+pub mod replica;
+pub mod sequence;
+
+pub use group::{CommitQuorum, Database, FailoverMode, Group, Login, Management, SecondaryConnections};
+pub use name::{DatabaseName, GroupName, LoginName, ReplicaName};
+pub use replica::{Mode, Role};
+pub use sequence::SequenceNumber;
