@@ -2,7 +2,7 @@
 
 use crate::model::{ReplicaName, SequenceNumber};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far an election got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +42,9 @@ pub struct Record {
     /// `followers` of the previous primary, while this election is not settled.
     #[serde(default)]
     pub previous_followers: BTreeSet<ReplicaName>,
-    /// Candidates the engine refused (41142) until numbers or membership change.
+    /// Candidates the engine refused (41142), each at the number it held then: until that number changes.
     #[serde(default)]
-    pub refused: BTreeSet<ReplicaName>,
+    pub refused: BTreeMap<ReplicaName, SequenceNumber>,
     /// Voters of the largest membership that may be in force.
     pub voters: BTreeSet<ReplicaName>,
     /// The commit quorum the gate works with: never more than what is in force.
@@ -73,7 +73,7 @@ impl Record {
             previous: None,
             followers: BTreeSet::new(),
             previous_followers: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             commit_quorum: 0,
             planned: true,
             primary_stands_down: false,
@@ -83,7 +83,8 @@ impl Record {
 
     /// Opens the next election. `epoch` must be above every epoch seen.
     pub fn open(&self, epoch: u64, planned: bool, primary_stands_down: bool, at: i64) -> Self {
-        let unsettled = self.state == ElectionState::Elected;
+        // The lineage of a primary that nobody follows yet stays: it is what we may have to go back to.
+        let unsettled = matches!(self.state, ElectionState::Elected | ElectionState::Open);
         Self {
             epoch,
             state: ElectionState::Open,
@@ -118,8 +119,11 @@ impl Record {
     }
 
     /// Closes an election that promoted nobody: the previous primary and its followers are back.
-    pub fn void(&self, epoch: u64, refused: Option<ReplicaName>) -> Self {
+    pub fn void(&self, epoch: u64, refused: bool) -> Self {
         let mut next = self.clone();
+        if refused && let Some(number) = self.number {
+            next.refused.insert(self.primary.clone(), number);
+        }
         next.epoch = epoch;
         next.state = ElectionState::Void;
         next.number = None;
@@ -128,7 +132,6 @@ impl Record {
             next.primary = previous;
             next.followers = std::mem::take(&mut next.previous_followers);
         }
-        next.refused.extend(refused);
         next
     }
 
@@ -138,7 +141,7 @@ impl Record {
             state: ElectionState::Settled,
             previous: None,
             previous_followers: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             number: None,
             deadline: None,
             followers,

@@ -29,6 +29,8 @@ pub struct Observation {
     pub election_age: Duration,
     /// Since the last unplanned promotion. `None`: there was none.
     pub since_unplanned: Option<Duration>,
+    /// What this process knows of the FAILOVER it sent last. `None`: it sent none.
+    pub failover: Option<FailoverMemo>,
     /// The `Failover` object being served, if any: the oldest unfinished one.
     pub request: Option<Request>,
     /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
@@ -48,6 +50,10 @@ pub struct Replica {
     pub probe: Probe,
     /// How long it has been silent; zero when it answered.
     pub silent_for: Duration,
+    /// Wall clock of the first silence, seconds since 1970; for messages, so that they do not change while it lasts.
+    pub silent_since: Option<i64>,
+    /// How long it has answered without following the primary; zero when it follows or is the primary.
+    pub rejoining_for: Duration,
 }
 
 /// A replica's pod.
@@ -200,8 +206,38 @@ pub struct DatabaseFacts {
     pub in_group: bool,
     /// A log chain exists (`last_log_backup_lsn` is set).
     pub log_chain: bool,
-    /// Names of database users whose SID differs from the login of the same name.
-    pub orphans: BTreeSet<String>,
+    /// Database users and their roles, with the SID of each, for databases that can be read here (the look login has
+    /// CONNECT ANY DATABASE). `None`: not readable here now.
+    pub users: Option<BTreeMap<String, DatabaseUser>>,
+}
+
+/// A user of a database.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseUser {
+    /// Upper-case hex.
+    pub sid: String,
+    /// Database roles it is a member of.
+    pub roles: BTreeSet<String>,
+}
+
+/// What this process knows of a FAILOVER batch that it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailoverMemo {
+    /// Its election.
+    pub epoch: u64,
+    /// How the instance answered.
+    pub answer: FailoverAnswer,
+}
+
+/// How the instance answered a FAILOVER batch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FailoverAnswer {
+    /// No answer (yet): it may still land.
+    Unknown,
+    /// The batch ended well; the role change may take a moment to show.
+    Accepted,
+    /// The batch ended with this error number: it did not and will not happen.
+    Refused(i32),
 }
 
 /// Where traffic goes.
