@@ -49,15 +49,40 @@ pub struct Record {
     pub voters: BTreeSet<ReplicaName>,
     /// The commit quorum the gate works with: never more than what is in force.
     pub commit_quorum: u32,
-    /// A person asked for it (a `Failover` object, a drain).
+    /// No election was ever settled: members that were not asked to join yet do not count as voters.
+    #[serde(default)]
+    pub bootstrapping: bool,
+    /// Nobody failed: a `Failover` object, a drain, the first start.
     #[serde(default)]
     pub planned: bool,
+    /// The `Failover` object it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The primary when it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ReplicaName>,
+    /// The replica asked for; a wish among equals, no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ReplicaName>,
     /// The old primary is one of the voters that stood down first (switchover, restarted, unfollowed).
     #[serde(default)]
     pub primary_stands_down: bool,
     /// Wall clock when it was opened, seconds since 1970; for people.
     #[serde(default)]
     pub opened: i64,
+}
+
+/// Why an election is opened, as far as the road depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// Nobody failed.
+    pub planned: bool,
+    /// The `Failover` object it serves.
+    pub request: Option<String>,
+    /// The replica asked for.
+    pub target: Option<ReplicaName>,
+    /// The primary answers and is the first voter to stand down.
+    pub primary_stands_down: bool,
 }
 
 impl Record {
@@ -75,14 +100,18 @@ impl Record {
             previous_followers: BTreeSet::new(),
             refused: BTreeMap::new(),
             commit_quorum: 0,
+            bootstrapping: true,
             planned: true,
+            request: None,
+            from: None,
+            target: None,
             primary_stands_down: false,
             opened: at,
         }
     }
 
     /// Opens the next election. `epoch` must be above every epoch seen.
-    pub fn open(&self, epoch: u64, planned: bool, primary_stands_down: bool, at: i64) -> Self {
+    pub fn open(&self, epoch: u64, cause: Cause, at: i64) -> Self {
         // The lineage of a primary that nobody follows yet stays: it is what we may have to go back to.
         let unsettled = matches!(self.state, ElectionState::Elected | ElectionState::Open);
         Self {
@@ -92,8 +121,11 @@ impl Record {
             previous_followers: if unsettled { self.previous_followers.clone() } else { BTreeSet::new() },
             number: None,
             deadline: None,
-            planned,
-            primary_stands_down,
+            planned: cause.planned,
+            request: cause.request,
+            from: Some(self.primary.clone()),
+            target: cause.target,
+            primary_stands_down: cause.primary_stands_down,
             opened: at,
             ..self.clone()
         }
@@ -135,6 +167,21 @@ impl Record {
         next
     }
 
+    /// Closes an election because the replica elected before it, whom nobody was recorded to follow, lives after all.
+    pub fn reinstate(&self, epoch: u64) -> Self {
+        Self { epoch, state: ElectionState::Elected, number: None, deadline: None, ..self.clone() }
+    }
+
+    /// Replicas that may be promoted: the recorded primary and whoever was seen following it; while the last election
+    /// was never settled also the primary before it and its followers.
+    pub fn lineage(&self) -> BTreeSet<&ReplicaName> {
+        let mut lineage: BTreeSet<_> = self.followers.iter().collect();
+        lineage.insert(&self.primary);
+        lineage.extend(&self.previous);
+        lineage.extend(&self.previous_followers);
+        lineage
+    }
+
     /// The primary is followed by a majority.
     pub fn settle(&self, followers: BTreeSet<ReplicaName>) -> Self {
         Self {
@@ -144,6 +191,7 @@ impl Record {
             refused: BTreeMap::new(),
             number: None,
             deadline: None,
+            bootstrapping: false,
             followers,
             ..self.clone()
         }

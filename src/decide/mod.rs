@@ -1,9 +1,35 @@
 //! The policy: pure, total, explains itself. One value in ([`Observation`]), one value out ([`Plan`]).
 
+mod databases;
+pub mod diagnose;
 pub mod election;
+pub mod gate;
+mod housekeeping;
+mod members;
 pub mod observation;
 pub mod plan;
+mod promote;
+mod setup;
+pub mod status;
+mod switchover;
 
 pub use election::{ElectionState, Record};
 pub use observation::Observation;
 pub use plan::{Plan, Reason, Step};
+
+/// The whole policy: what one pass does about what it saw.
+pub fn decide(seen: &Observation) -> Plan {
+    if seen.group.paused {
+        return Plan::new(Reason::Paused, "spec.paused is true: nothing is done, failover included".into());
+    }
+    let Some(record) = &seen.record else { return members::without_record(seen) };
+    let view = diagnose::View { seen, record };
+    if view.newest_epoch() > record.epoch {
+        return promote::lift(&view);
+    }
+    match record.state {
+        ElectionState::Open => promote::open(&view),
+        ElectionState::Elected => promote::elected(&view),
+        ElectionState::Settled | ElectionState::Void => promote::standing(&view),
+    }
+}

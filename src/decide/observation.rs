@@ -195,6 +195,9 @@ pub struct GroupDatabase {
     pub remote: BTreeMap<ReplicaName, String>,
 }
 
+/// `synchronization_state_desc` of a database that would survive on this replica.
+pub const SYNCHRONIZED: &str = "SYNCHRONIZED";
+
 /// A user database of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DatabaseFacts {
@@ -285,6 +288,19 @@ impl Observation {
             let facts = replica.facts()?;
             Some((name, facts, facts.group.as_ref()?))
         })
+    }
+}
+
+impl GroupFacts {
+    /// Members of this copy that vote.
+    pub fn voters(&self) -> impl Iterator<Item = &ReplicaName> {
+        self.members.iter().filter(|(_, member)| member.mode.votes()).map(|(name, _)| name)
+    }
+
+    /// Whether every database is synchronized on `replica`, as this primary sees it; true without databases.
+    pub fn synchronized(&self, replica: &ReplicaName) -> bool {
+        self.members.get(replica).is_some_and(|member| member.connected)
+            && self.databases.values().all(|db| db.remote.get(replica).is_some_and(|state| state == SYNCHRONIZED))
     }
 }
 

@@ -18,6 +18,46 @@ pub struct Plan {
     pub recheck: Duration,
 }
 
+impl Plan {
+    /// A plan without steps, looked at again in a second.
+    pub fn new(reason: Reason, message: String) -> Self {
+        Self { reason, message, waves: Vec::new(), recheck: Duration::from_secs(1) }
+    }
+
+    /// Adds a wave; an empty one is left out.
+    #[must_use]
+    pub fn wave(mut self, steps: Vec<Step>) -> Self {
+        if !steps.is_empty() {
+            self.waves.push(steps);
+        }
+        self
+    }
+
+    /// Adds several waves.
+    #[must_use]
+    pub fn waves(self, waves: Vec<Vec<Step>>) -> Self {
+        waves.into_iter().fold(self, Self::wave)
+    }
+
+    /// Adds the wave that writes the record.
+    #[must_use]
+    pub fn record(self, record: Record) -> Self {
+        self.wave(vec![Step::Record(Box::new(record))])
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub fn recheck(mut self, after: Duration) -> Self {
+        self.recheck = after;
+        self
+    }
+
+    /// All steps in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.waves.iter().flatten()
+    }
+}
+
 /// One effect. SQL steps carry their guards, which the instance itself checks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {

@@ -1,0 +1,119 @@
+//! Databases and application logins of a group whose primary serves.
+
+use super::{
+    diagnose::View,
+    observation::{DatabaseFacts, Facts},
+    plan::{Reason, Step},
+};
+use crate::model::{Database, DatabaseName, Login, Management, ReplicaName};
+
+fn managed<'a>(view: &View<'a>) -> impl Iterator<Item = &'a Database> {
+    view.seen.group.databases.iter().filter(|database| database.management == Management::Managed)
+}
+
+/// A managed database that existed once and is not on the primary: a person decides, never an empty new one.
+fn missing<'a>(view: &View<'a>) -> impl Iterator<Item = &'a DatabaseName> {
+    let own = view.seen.facts(&view.record.primary);
+    let seen = view.seen;
+    managed(view).map(|database| &database.name).filter(move |name| {
+        seen.known_databases.contains(*name) && own.is_some_and(|facts| !facts.databases.contains_key(*name))
+    })
+}
+
+/// Whether every managed database is in the group.
+pub fn all_there(view: &View<'_>) -> bool {
+    let Some(own) = view.primary() else { return false };
+    managed(view).all(|database| own.databases.contains_key(&database.name))
+}
+
+/// What is wrong with databases or on its way, the most severe first.
+pub fn problem(view: &View<'_>) -> Option<(Reason, String)> {
+    let gone: Vec<_> = missing(view).map(DatabaseName::as_str).collect();
+    if !gone.is_empty() {
+        let message = format!(
+            "{} was there and is gone from {}; to go on: restore it there and it is added again, or take it out of spec.databases",
+            gone.join(", "),
+            view.record.primary
+        );
+        return Some((Reason::DatabaseMissing, message));
+    }
+    let own = view.primary()?;
+    let suspended: Vec<_> =
+        own.databases.iter().filter(|(_, database)| database.suspended).map(|(name, _)| name.as_str()).collect();
+    if !suspended.is_empty() {
+        return Some((Reason::Suspended, format!("data movement of {} is suspended", suspended.join(", "))));
+    }
+    let coming: Vec<_> = managed(view)
+        .filter(|database| !own.databases.contains_key(&database.name))
+        .map(|database| database.name.as_str())
+        .collect();
+    (!coming.is_empty()).then(|| (Reason::Seeding, format!("{} is being created and added", coming.join(", "))))
+}
+
+/// Creates and adds databases that are new to the spec, then logins and their users.
+pub fn steps(view: &View<'_>) -> Vec<Step> {
+    let primary = &view.record.primary;
+    let (Some(facts), Some(own)) = (view.seen.facts(primary), view.primary()) else { return vec![] };
+    let mut steps = Vec::new();
+    for database in managed(view).filter(|database| !own.databases.contains_key(&database.name)) {
+        let name = &database.name;
+        match facts.databases.get(name) {
+            None if view.seen.known_databases.contains(name) => {}
+            None => steps.push(Step::CreateDatabase { replica: primary.clone(), database: name.clone() }),
+            Some(there) if there.in_group => {}
+            Some(_) => steps.push(Step::AddDatabase { replica: primary.clone(), database: name.clone() }),
+        }
+    }
+    for login in &view.seen.group.logins {
+        steps.extend(login_steps(view, primary, facts, login));
+    }
+    steps
+}
+
+/// One login has one SID everywhere: the primary's word, else the first one that has it.
+fn login_steps(view: &View<'_>, primary: &ReplicaName, own: &Facts, login: &Login) -> Vec<Step> {
+    let anywhere = || view.seen.members().find_map(|(_, facts, _)| facts.logins.get(&login.name));
+    let Some(sid) = own.logins.get(&login.name) else {
+        let sid = anywhere().cloned();
+        return vec![Step::EnsureLogin { replica: primary.clone(), login: login.name.clone(), sid }];
+    };
+    let mut steps = Vec::new();
+    for (name, facts, _) in view.seen.members() {
+        let data = view.seen.replicas.get(name).is_some_and(|replica| replica.mode.holds_data());
+        if data && !facts.logins.contains_key(&login.name) {
+            steps.push(Step::EnsureLogin { replica: name.clone(), login: login.name.clone(), sid: Some(sid.clone()) });
+        }
+    }
+    let incomplete = login
+        .databases
+        .iter()
+        .any(|(database, roles)| own.databases.get(database).is_some_and(|facts| lacks_user(facts, login, sid, roles)));
+    if incomplete {
+        steps.push(Step::EnsureUsers { replica: primary.clone(), login: login.name.clone() });
+    }
+    steps
+}
+
+fn lacks_user(database: &DatabaseFacts, login: &Login, sid: &str, roles: &[String]) -> bool {
+    let Some(users) = &database.users else { return false };
+    match users.get(login.name.as_str()) {
+        None => true,
+        Some(user) => user.sid != sid || roles.iter().any(|role| !user.roles.contains(role)),
+    }
+}
+
+/// Logins whose SIDs differ between answering replicas, with the replicas.
+pub fn differing_logins(view: &View<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for login in &view.seen.group.logins {
+        let Some(own) = view.seen.facts(&view.record.primary).and_then(|facts| facts.logins.get(&login.name)) else {
+            continue;
+        };
+        for (name, facts, _) in view.seen.members() {
+            if facts.logins.get(&login.name).is_some_and(|sid| sid != own) {
+                found.push(format!("{} on {name}", login.name));
+            }
+        }
+    }
+    found
+}

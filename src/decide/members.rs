@@ -1,0 +1,359 @@
+//! Membership: set up, create, join, rejoin, add, remove; and keeping a group that has a primary in shape.
+
+use super::{
+    ElectionState, Observation, Record, databases,
+    diagnose::{View, utc},
+    election::Cause,
+    housekeeping,
+    plan::{Plan, Reason, Step},
+    promote,
+    promote::{POLL, WATCH, is_following, mode_of, open_election},
+    setup, switchover,
+};
+use crate::model::{Mode, ReplicaName, Role, quorum};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+pub use housekeeping::{PRIMARY, RESOLVING, tend};
+
+/// A secondary that lost its connection may come back by itself for so long.
+const RECONNECTS: Duration = Duration::from_secs(5);
+/// A replica that cannot join the primary (41104) gets its endpoint restarted after this, and again each minute.
+const LATCHED: Duration = Duration::from_secs(30);
+/// The second cure, on the primary, comes this much later.
+const LATCHED_PRIMARY: Duration = Duration::from_secs(60);
+/// Time between two cures.
+const CURE_INTERVAL: u64 = 60;
+
+/// No record: a new group, or an object that lost its status.
+pub fn without_record(seen: &Observation) -> Plan {
+    if let Some(plan) = restored(seen).or_else(|| found(seen)) {
+        return plan;
+    }
+    let steps = setup::steps(seen);
+    let waiting: Vec<_> =
+        seen.replicas.iter().filter(|(_, r)| r.wanted && r.facts().is_none()).map(|(name, _)| name.as_str()).collect();
+    if !waiting.is_empty() {
+        let message = format!(
+            "waiting for {} to answer before the group is created: a silent instance may hold an older life of it",
+            waiting.join(", ")
+        );
+        let reason = if steps.is_empty() { Reason::WaitingForPods } else { Reason::SettingUp };
+        return tend_new(seen, Plan::new(reason, message).wave(steps).recheck(WATCH));
+    }
+    if !steps.is_empty() || !setup::complete(seen) {
+        let message = "instances are being set up and certificates exchanged".to_string();
+        return tend_new(seen, Plan::new(Reason::SettingUp, message).wave(steps).recheck(POLL));
+    }
+    match seen.group.first() {
+        Some(first) => Plan::new(Reason::CreatingGroup, format!("{first} will be the first primary"))
+            .record(Record::first(first.clone(), seen.at))
+            .recheck(Duration::ZERO),
+        None => Plan::new(Reason::InvalidSpec, "spec.synchronous.replicas is 0".into()).recheck(WATCH),
+    }
+}
+
+fn tend_new(seen: &Observation, plan: Plan) -> Plan {
+    plan.wave(housekeeping::gates(seen))
+}
+
+/// The settled election that enough instances stored.
+fn restored(seen: &Observation) -> Option<Plan> {
+    let answers: Vec<_> = seen.replicas.values().filter_map(|replica| replica.facts()).collect();
+    let settled = answers.iter().filter_map(|facts| facts.stored.settled.as_ref()).max_by_key(|record| record.epoch)?;
+    let voices = seen
+        .replicas
+        .iter()
+        .filter(|(name, replica)| {
+            settled.voters.contains(*name) && replica.facts().is_some_and(|facts| facts.stored.epoch > 0)
+        })
+        .count() as u32;
+    let need = quorum::need(settled.voters.len() as u32, settled.commit_quorum);
+    if voices < need {
+        let message = format!(
+            "the object has no record of elections; {voices} of {need} instances that could give it back answer; to go on: start the missing replicas"
+        );
+        return Some(Plan::new(Reason::TooFewAnswers, message).recheck(WATCH));
+    }
+    let newest = answers.iter().map(|facts| facts.stored.epoch).max().unwrap_or(0);
+    let mut record = settled.clone();
+    if newest > settled.epoch {
+        record = record.void(newest, false);
+    }
+    let message = format!(
+        "the record of elections is back from {voices} instances: {} is the primary of epoch {}",
+        record.primary, record.epoch
+    );
+    Some(
+        Plan::new(Reason::RecordRestored, message.clone())
+            .record(record)
+            .wave(vec![Step::Announce { reason: Reason::RecordRestored, message }])
+            .recheck(Duration::ZERO),
+    )
+}
+
+/// A group exists that nobody recorded: only a primary that a majority of its own members follows is taken over.
+fn found(seen: &Observation) -> Option<Plan> {
+    seen.members().next()?;
+    let primaries: Vec<_> = seen.members().filter(|(_, _, group)| group.role == Role::Primary).collect();
+    if let [(name, facts, group)] = primaries.as_slice() {
+        let mut record = Record {
+            voters: group.voters().cloned().collect(),
+            epoch: facts.stored.epoch + 1,
+            state: ElectionState::Settled,
+            bootstrapping: false,
+            ..Record::first((*name).clone(), seen.at)
+        };
+        let view = View { seen, record: &record };
+        let followers = view.followers_of(name);
+        if followers.len() as u32 + 1 > group.voters().count() as u32 / 2 {
+            record.epoch = view.next_epoch();
+            let record = record.settle(followers);
+            return Some(
+                Plan::new(Reason::PrimaryAdopted, format!("{name} is primary of a group that was there: taken over"))
+                    .record(record)
+                    .recheck(POLL),
+            );
+        }
+    }
+    let message = "instances hold a group, the object has no record of its elections, and no primary is followed by a majority; to go on: start the missing replicas, or make one primary by hand".to_string();
+    Some(Plan::new(Reason::TooFewAnswers, message).recheck(WATCH))
+}
+
+/// The first primary is elected and is not a member yet.
+pub fn first_steps(view: &View<'_>) -> Plan {
+    let seen = view.seen;
+    let primary = &view.record.primary;
+    if view.record.bootstrapping && seen.members().next().is_none() {
+        let members = seen.group.replicas.iter().map(|(name, mode)| (name.clone(), *mode));
+        let (first, others): (Vec<_>, Vec<_>) = members.partition(|(name, _)| name == primary);
+        let members = first.into_iter().chain(others).collect();
+        return Plan::new(Reason::CreatingGroup, format!("creating the group on {primary}"))
+            .wave(vec![Step::CreateGroup { replica: primary.clone(), members }])
+            .recheck(POLL);
+    }
+    let message =
+        format!("{primary} was elected but answers without the group: its volume is new; {}", view.count_in_words());
+    tend(view, Plan::new(Reason::TooFewAnswers, message).recheck(WATCH))
+}
+
+/// Steps of an election whose candidate became primary: stray primaries stand down, voters follow, new members join.
+pub fn gather(view: &View<'_>) -> Vec<Vec<Step>> {
+    let primary = &view.record.primary;
+    let mut record = view.record.clone();
+    let mut steps = send_to(view, primary);
+    steps.extend(joins(view, &mut record));
+    let first = if record == *view.record { vec![] } else { vec![Step::Record(Box::new(record))] };
+    vec![first, steps]
+}
+
+/// Sends every answering member that does not follow `primary` to it.
+pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
+    let epoch = view.record.epoch;
+    let members = view.seen.members().filter(|(name, facts, _)| *name != primary && facts.stored.epoch <= epoch);
+    let mut steps = Vec::new();
+    for (name, _, group) in members {
+        let rejoining = view.seen.replicas.get(name).map_or(Duration::ZERO, |replica| replica.rejoining_for);
+        let elsewhere = group.primary.as_ref().is_some_and(|named| named != primary);
+        match group.role {
+            Role::Resolving => steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() }),
+            Role::Secondary if is_following(view, name, primary) => {}
+            Role::Secondary if !elsewhere && rejoining < RECONNECTS => {}
+            Role::Primary | Role::Secondary => steps.push(Step::StandDown {
+                replica: name.clone(),
+                epoch,
+                unless_connected_to: None,
+                admit: BTreeSet::from([primary.clone()]),
+                configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
+            }),
+        }
+        steps.extend(cure(name, primary, group.role, rejoining));
+    }
+    steps
+}
+
+/// Restarts endpoints for a replica that the engine will not let back (41104): its own first, then the primary's.
+fn cure(name: &ReplicaName, primary: &ReplicaName, role: Role, rejoining: Duration) -> Option<Step> {
+    let due = |from: Duration| {
+        let late = rejoining.checked_sub(from)?;
+        (late.as_secs() % CURE_INTERVAL < 1).then_some(())
+    };
+    if role != Role::Resolving {
+        return None;
+    }
+    if due(LATCHED_PRIMARY).is_some() {
+        return Some(Step::RestartEndpoint(primary.clone()));
+    }
+    due(LATCHED).map(|()| Step::RestartEndpoint(name.clone()))
+}
+
+/// JOIN for replicas in the primary's configuration that are not members; voters are recorded first.
+fn joins(view: &View<'_>, record: &mut Record) -> Vec<Step> {
+    let Some(own) = view.primary() else { return vec![] };
+    let mut steps = Vec::new();
+    for (name, replica) in &view.seen.replicas {
+        let Some(facts) = replica.facts() else { continue };
+        if facts.group.is_some() || !own.members.contains_key(name) || !setup::ready(view.seen, name) {
+            continue;
+        }
+        if replica.mode.votes() {
+            record.voters.insert(name.clone());
+        }
+        steps.push(Step::Join { replica: name.clone(), holds_data: replica.mode.holds_data() });
+    }
+    steps
+}
+
+/// ADD REPLICA and REMOVE REPLICA, so that the configuration is what the spec wants.
+fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
+    let Some(own) = view.primary() else { return vec![] };
+    let primary = &view.record.primary;
+    let mut steps = Vec::new();
+    for (name, mode) in &view.seen.group.replicas {
+        if !own.members.contains_key(name) && setup::ready(view.seen, name) {
+            if mode.votes() {
+                record.voters.insert(name.clone());
+            }
+            steps.push(Step::AddReplica { primary: primary.clone(), replica: name.clone(), mode: *mode });
+        }
+    }
+    for name in own.members.keys().filter(|name| !view.seen.group.replicas.contains_key(*name) && *name != primary) {
+        if own.commit_quorum <= wanted_commit_quorum(view) {
+            steps.push(Step::RemoveReplica { primary: primary.clone(), replica: name.clone() });
+        }
+    }
+    let gone = |name: &ReplicaName| !own.members.contains_key(name) && !view.seen.group.replicas.contains_key(name);
+    if view.record.voters.iter().any(gone) && !own.commit_pending {
+        record.voters.retain(|name| !gone(name));
+        record.followers.retain(|name| !gone(name));
+    }
+    steps
+}
+
+/// The commit quorum for the members there are and the members wanted, whichever is less: lowered before a removal,
+/// raised after an addition.
+pub fn wanted_commit_quorum(view: &View<'_>) -> u32 {
+    let group = &view.seen.group;
+    let now = view
+        .primary()
+        .map_or(0, |own| own.members.values().filter(|member| member.mode == Mode::Synchronous).count() as u32);
+    let synchronous = now.min(group.synchronous());
+    let wanted = group.commit_quorum.unwrap_or_else(|| quorum::default_commit_quorum(synchronous));
+    wanted.min(quorum::largest_commit_quorum(synchronous))
+}
+
+/// Synchronous secondaries that have every database SYNCHRONIZED, at the primary's own number.
+pub fn synchronized_followers(view: &View<'_>) -> u32 {
+    let primary = &view.record.primary;
+    let Some(own) = view.primary() else { return 0 };
+    let up_to_date = |name: &ReplicaName| view.seen.member(name).is_some_and(|group| group.number >= own.number);
+    let mut names = own.members.iter().filter(|(name, member)| *name != primary && member.mode == Mode::Synchronous);
+    names
+        .by_ref()
+        .filter(|(name, _)| own.synchronized(name) && is_following(view, name, primary) && up_to_date(name))
+        .count() as u32
+}
+
+/// Commit quorum: lowering is recorded first, raising is done first (promotion.md 1).
+fn commit_quorum(view: &View<'_>, record: &mut Record) -> Option<Step> {
+    let own = view.primary()?;
+    let wanted = wanted_commit_quorum(view);
+    let raised = own.commit_quorum > record.commit_quorum && own.commit_quorum <= wanted;
+    if raised && synchronized_followers(view) >= own.commit_quorum {
+        record.commit_quorum = own.commit_quorum;
+    }
+    record.commit_quorum = record.commit_quorum.min(wanted).min(own.commit_quorum);
+    let settled = view.record.state == ElectionState::Settled;
+    let allowed = wanted < own.commit_quorum || synchronized_followers(view) >= wanted;
+    let differs = settled && wanted != own.commit_quorum && allowed && databases::all_there(view);
+    differs.then(|| Step::SetCommitQuorum {
+        replica: view.record.primary.clone(),
+        epoch: view.record.epoch,
+        value: wanted,
+    })
+}
+
+/// Stores the settled election on every answering follower and on the primary, where it differs.
+pub fn store_settled(view: &View<'_>, record: &Record) -> Vec<Step> {
+    let members = view.seen.members().filter(|(name, facts, _)| {
+        let follows = **name == record.primary || record.followers.contains(*name);
+        follows && facts.stored.epoch <= record.epoch && facts.stored.settled.as_ref() != Some(record)
+    });
+    members.map(|(name, _, _)| Step::StoreSettled { replica: name.clone(), record: Box::new(record.clone()) }).collect()
+}
+
+/// The primary serves: keep the group as the spec wants it.
+pub fn keep(view: &View<'_>) -> Plan {
+    let (refusal, plan) = switchover::asked(view);
+    if let Some(plan) = plan {
+        return plan;
+    }
+    let primary = &view.record.primary;
+    let mut record = view.record.clone();
+    record.followers.extend(view.followers_of(primary));
+    let mut steps = refusal;
+    steps.extend(joins(view, &mut record));
+    steps.extend(membership(view, &mut record));
+    steps.extend(commit_quorum(view, &mut record));
+    if record.state == ElectionState::Void && view.is_majority(primary, &view.followers_of(primary)) {
+        record = record.settle(record.followers.clone());
+    }
+    steps.extend(send_to(view, primary));
+    steps.extend(setup::steps(view.seen));
+    steps.extend(setup::admit_all(view.seen, primary));
+    if record.state == ElectionState::Settled {
+        steps.extend(store_settled(view, &record));
+        steps.extend(databases::steps(view));
+    }
+    steps.extend(housekeeping::labels(view));
+    steps.extend(housekeeping::gates(view.seen));
+    let first = if record == *view.record { vec![] } else { vec![Step::Record(Box::new(record.clone()))] };
+    let reroute = record.state == ElectionState::Settled && view.seen.routed.read_write.as_ref() != Some(primary);
+    let route = if reroute { vec![Step::Route(Some(primary.clone()))] } else { vec![] };
+    let (reason, message) = condition(view);
+    let busy = !steps.is_empty() || !first.is_empty() || !route.is_empty();
+    Plan::new(reason, message).wave(first).wave(route).wave(steps).recheck(if busy { POLL } else { WATCH })
+}
+
+/// The most severe thing to say about a group whose primary serves.
+fn condition(view: &View<'_>) -> (Reason, String) {
+    if let Some(problem) = databases::problem(view) {
+        return problem;
+    }
+    let primary = &view.record.primary;
+    let Some(own) = view.primary() else { return (Reason::NoPrimary, String::new()) };
+    let mut states = BTreeMap::new();
+    for (name, replica) in view.seen.replicas.iter().filter(|(name, replica)| *name != primary && replica.wanted) {
+        let state = if replica.facts().is_none() {
+            let since = replica.silent_since.map(utc).map_or_else(String::new, |since| format!(" since {since}"));
+            Some((Reason::ReplicaDown, format!("{name} does not answer{since}")))
+        } else if !is_following(view, name, primary) {
+            Some((Reason::Rejoining, format!("{name} does not follow {primary} yet")))
+        } else if mode_of(view, name) == Mode::Synchronous && !own.synchronized(name) {
+            Some((Reason::NotSynchronizing, format!("{name} is not synchronized yet")))
+        } else {
+            None
+        };
+        if let Some((reason, message)) = state {
+            states.entry(reason).or_insert_with(Vec::new).push(message);
+        }
+    }
+    if let Some((reason, messages)) = states.into_iter().next() {
+        return (reason, messages.join("; "));
+    }
+    if own.commit_quorum != wanted_commit_quorum(view) {
+        return (
+            Reason::WaitingForReplica,
+            format!("commit quorum {} is not in force yet, {} is", wanted_commit_quorum(view), own.commit_quorum),
+        );
+    }
+    (Reason::Healthy, String::new())
+}
+
+/// Opens the election of a planned switchover.
+pub fn switch_over(view: &View<'_>, cause: Cause, why: &str) -> Plan {
+    debug_assert!(promote::stands(view.record));
+    open_election(view, cause, why)
+}

@@ -1,0 +1,467 @@
+//! Elections step by step: which step of switchover and failover is legal now (promotion.md 3 to 5).
+
+use super::{
+    diagnose::{View, follows, utc},
+    election::{Cause, ElectionState, Record},
+    gate::{self, Answer, Evidence, Verdict, Wish},
+    members,
+    observation::{FailoverAnswer, Probe},
+    plan::{Plan, Reason, Step},
+};
+use crate::model::{FailoverMode, Mode, ReplicaName, Role};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How often a role change under way is looked at.
+pub const POLL: Duration = Duration::from_millis(200);
+/// How often anything wrong is looked at.
+pub const WATCH: Duration = Duration::from_secs(1);
+/// How long settling waits for replicas that answer but do not follow yet, from the election on.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// A silent candidate is given up this long after its election: its window and a margin.
+const CANDIDATE_SILENT: Duration = Duration::from_millis(gate::FAILOVER_WINDOW_MS as u64 + 2_000);
+/// A switchover whose old primary does not stand down is closed after this.
+const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
+
+/// A stored epoch above the record's lifts the record: the object is older than the instances.
+pub fn lift(view: &View<'_>) -> Plan {
+    let newest = view.newest_epoch();
+    let settled = view
+        .seen
+        .replicas
+        .values()
+        .filter_map(|r| r.facts())
+        .filter_map(|f| f.stored.settled.as_ref())
+        .max_by_key(|r| r.epoch);
+    let base = settled.filter(|settled| settled.epoch > view.record.epoch).unwrap_or(view.record);
+    let record = Record { epoch: newest, ..base.void(newest, false) };
+    Plan::new(
+        Reason::RecordRestored,
+        format!("the instances know epoch {newest}, the object only {}", view.record.epoch),
+    )
+    .record(record)
+    .recheck(POLL)
+}
+
+/// The record names a primary that served: watch it, or open an election.
+pub fn standing(view: &View<'_>) -> Plan {
+    if let Some(plan) = adopt(view) {
+        return plan;
+    }
+    match view.primary().map(|group| group.role) {
+        Some(Role::Primary) if unfollowed(view) => {
+            let why = format!(
+                "{} says PRIMARY at {}, no majority follows it and another voter holds a higher number",
+                view.record.primary,
+                number_of(view, &view.record.primary)
+            );
+            policy(view)
+                .unwrap_or_else(|| open_election(view, Cause { primary_stands_down: true, ..Cause::default() }, &why))
+        }
+        Some(Role::Primary) => members::keep(view),
+        Some(Role::Resolving | Role::Secondary) => {
+            let why = format!("{} answers without being primary", view.record.primary);
+            waiting_for_answers(view)
+                .or_else(|| policy(view))
+                .unwrap_or_else(|| open_election(view, Cause { primary_stands_down: true, ..Cause::default() }, &why))
+        }
+        None => suspect(view),
+    }
+}
+
+/// A single PRIMARY that a majority follows but that is not recorded was made by a person: it is taken over.
+fn adopt(view: &View<'_>) -> Option<Plan> {
+    if view.primary().is_some_and(|group| group.role == Role::Primary) {
+        return None;
+    }
+    let (name, _) = view.other_primaries().next()?;
+    let followers = view.followers_of(name);
+    if view.other_primaries().count() > 1 || (followers.len() as u32 + 1) < view.voters() / 2 + 1 {
+        return None;
+    }
+    let record = Record {
+        epoch: view.next_epoch(),
+        primary: name.clone(),
+        from: Some(view.record.primary.clone()),
+        ..view.record.settle(followers)
+    };
+    let message = format!(
+        "{name} is primary and a majority follows it, though nobody elected it here: taken over from {}",
+        view.record.primary
+    );
+    Some(
+        Plan::new(Reason::PrimaryAdopted, message.clone())
+            .record(record)
+            .wave(vec![Step::Announce { reason: Reason::PrimaryAdopted, message }])
+            .recheck(POLL),
+    )
+}
+
+/// A primary that nobody follows while somebody else is ahead would never write again.
+fn unfollowed(view: &View<'_>) -> bool {
+    let Some(own) = view.primary() else { return false };
+    let followers: BTreeSet<_> = view.connected_to_primary().into_iter().cloned().collect();
+    !view.is_majority(&view.record.primary, &followers)
+        && view.highest_elsewhere().is_some_and(|highest| highest > own.number)
+}
+
+/// The recorded primary is silent, or has lost its volume.
+fn suspect(view: &View<'_>) -> Plan {
+    let primary = &view.record.primary;
+    let connected = view.connected_to_primary();
+    let since = view.seen.replicas.get(primary).and_then(|replica| replica.silent_since).map(utc);
+    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    if let Some(witness) = connected.first() {
+        let message = format!(
+            "{primary} does not answer us{since}, but {witness} is connected to it: the path from here is broken, the group works; nothing is changed"
+        );
+        return members::tend(view, Plan::new(Reason::PrimaryUnreachable, message).recheck(WATCH));
+    }
+    if let Some(plan) = waiting_for_answers(view) {
+        return plan;
+    }
+    let stopped = view
+        .seen
+        .replicas
+        .get(primary)
+        .is_some_and(|replica| replica.pod.terminated || matches!(replica.probe, Probe::Answered(_)));
+    let patience = view.seen.group.failover.suspect_after;
+    if !stopped && view.seen.suspected_for < patience {
+        let message = format!(
+            "{primary} does not answer{since} and no voter is connected to it; suspected after {} s",
+            patience.as_secs()
+        );
+        let left = patience.saturating_sub(view.seen.suspected_for).max(Duration::from_millis(50)).min(WATCH);
+        return Plan::new(Reason::PrimarySuspected, message).recheck(left);
+    }
+    let why = if stopped {
+        format!("the container of {primary} stopped")
+    } else {
+        format!("{primary} does not answer{since} and no voter is connected to it")
+    };
+    policy(view).unwrap_or_else(|| open_election(view, Cause::default(), &why))
+}
+
+/// Too few voters answer: nothing may be opened.
+fn waiting_for_answers(view: &View<'_>) -> Option<Plan> {
+    if view.enough_answer() {
+        return None;
+    }
+    Some(blocked(view, Reason::TooFewAnswers, view.count_in_words()))
+}
+
+/// What the user allows without being asked, before anything is opened.
+fn policy(view: &View<'_>) -> Option<Plan> {
+    let failover = &view.seen.group.failover;
+    let back = view.primary().is_some();
+    if failover.mode == FailoverMode::Manual && !back {
+        return Some(blocked(view, Reason::ManualFailoverOnly, "spec.failover.mode is Manual".into()));
+    }
+    if failover.mode == FailoverMode::RequireCommitQuorum && view.record.commit_quorum == 0 && !back {
+        return Some(blocked(
+            view,
+            Reason::ManualFailoverOnly,
+            "spec.failover.mode is RequireCommitQuorum and the recorded commit quorum is 0".into(),
+        ));
+    }
+    let since = view.seen.since_unplanned.filter(|since| *since < failover.minimum_interval)?;
+    let left = failover.minimum_interval.saturating_sub(since);
+    let message = format!(
+        "the last unplanned failover was {} s ago, spec.failover.minimumIntervalSeconds is {}",
+        since.as_secs(),
+        failover.minimum_interval.as_secs()
+    );
+    Some(blocked(view, Reason::AntiFlap, message).recheck(left.min(WATCH)))
+}
+
+fn blocked(view: &View<'_>, reason: Reason, numbers: String) -> Plan {
+    let remedy = match reason {
+        Reason::TooFewAnswers => "start a missing replica",
+        Reason::AntiFlap => "wait, or apply a Failover object",
+        _ => "bring the old primary back, or apply a Failover object",
+    };
+    members::tend(view, Plan::new(reason, format!("{numbers}; to go on: {remedy}")).recheck(WATCH))
+}
+
+/// Writes the next election into the record.
+pub fn open_election(view: &View<'_>, cause: Cause, why: &str) -> Plan {
+    let epoch = view.next_epoch();
+    let planned = cause.planned;
+    let mut record = view.record.open(epoch, cause, view.seen.at);
+    record.voters = view.voter_names();
+    let reason = if planned { Reason::StandingDown } else { Reason::PrimarySuspected };
+    let message = format!("{why}: election {epoch} opened; {}", view.count_in_words());
+    Plan::new(reason, message.clone())
+        .record(record)
+        .wave(vec![Step::Announce { reason, message }])
+        .recheck(Duration::ZERO)
+}
+
+/// Voters are standing down.
+pub fn open(view: &View<'_>) -> Plan {
+    if let Some(plan) = close(view) {
+        return plan;
+    }
+    let stood = stood_down(view);
+    if stale_admission(view, &stood) {
+        return reopen(view, "a voter that stood down no longer answers");
+    }
+    let asked = to_stand_down(view, &stood);
+    let patient = view.seen.election_age < PATIENCE;
+    if !asked.is_empty() && ((stood.len() as u32) < view.need() || patient) {
+        let message = format!("election {}: {} of {} voters stood down", view.record.epoch, stood.len(), view.need());
+        return Plan::new(Reason::StandingDown, message).wave(asked).recheck(POLL);
+    }
+    let evidence = Evidence { need: view.need(), answers: stood };
+    match gate::judge(view.record, &evidence, wish(view)) {
+        Verdict::Elect { candidate, number, deadline } => elect(view, candidate, number, deadline),
+        Verdict::Refuse { reason: Reason::TooFewAnswers, .. } => {
+            blocked(view, Reason::TooFewAnswers, view.count_in_words())
+        }
+        Verdict::Refuse { reason, message } => blocked(view, reason, message),
+    }
+}
+
+fn elect(view: &View<'_>, candidate: ReplicaName, number: crate::model::SequenceNumber, deadline: i64) -> Plan {
+    let record = view.record.elect(candidate.clone(), number, deadline);
+    let message = format!("election {}: {candidate} holds the highest number {number}", record.epoch);
+    let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline };
+    let hide = Step::Label { replica: candidate.clone(), role: members::RESOLVING.into(), readable: false };
+    let first = if view.seen.routed.readable.contains(&candidate) {
+        vec![Step::Record(Box::new(record)), hide]
+    } else {
+        vec![Step::Record(Box::new(record))]
+    };
+    Plan::new(Reason::Promoting, message).wave(first).wave(vec![failover]).recheck(POLL)
+}
+
+/// Closes an election that nobody needs: the primary answers again, or a voter is connected to it.
+fn close(view: &View<'_>) -> Option<Plan> {
+    let record = view.record;
+    let says_primary = view.primary().is_some_and(|group| group.role == Role::Primary);
+    let witness = view.connected_to_primary().first().map(|name| (*name).clone());
+    let why = match (says_primary, witness) {
+        (true, _) if record.previous.is_some() => return None,
+        (true, _) if record.primary_stands_down && view.seen.election_age < STAND_DOWN_LIMIT => return None,
+        (true, _) => format!("{} answers as primary", record.primary),
+        (false, Some(witness)) if view.primary().is_none() => format!("{witness} is connected to {}", record.primary),
+        (false, _) => return None,
+    };
+    let epoch = view.next_epoch();
+    let next = if record.previous.is_some() { record.reinstate(epoch) } else { record.void(epoch, false) };
+    let message = format!("election {} closed: {why}", record.epoch);
+    Some(
+        Plan::new(Reason::ElectionClosed, message.clone())
+            .record(next)
+            .wave(vec![Step::Announce { reason: Reason::ElectionClosed, message }])
+            .recheck(Duration::ZERO),
+    )
+}
+
+/// Voters that stood down at this epoch, with what they answered since.
+fn stood_down(view: &View<'_>) -> BTreeMap<ReplicaName, Answer> {
+    let here = view.answering().filter(|(name, facts, group)| {
+        let configuration_only = mode_of(view, name) == Mode::ConfigurationOnly;
+        facts.stored.epoch == view.record.epoch
+            && (group.role == Role::Resolving
+                || (configuration_only && group.role == Role::Secondary && !group.connected))
+    });
+    here.map(|(name, facts, group)| {
+        let ready = group.databases.values().all(|database| database.failover_ready);
+        let redo_queue = group.databases.values().map(|database| database.redo_queue).sum();
+        (
+            name.clone(),
+            Answer { mode: mode_of(view, name), number: group.number, ready, redo_queue, ticks: facts.server.ticks },
+        )
+    })
+    .collect()
+}
+
+/// Whether somebody who stood down still admits a voter that is silent now: its evidence went with it.
+fn stale_admission(view: &View<'_>, stood: &BTreeMap<ReplicaName, Answer>) -> bool {
+    let answering: BTreeSet<_> = view.answering().map(|(name, _, _)| name).collect();
+    let voters = view.voter_names();
+    stood.keys().filter_map(|name| view.seen.facts(name)).any(|facts| {
+        facts
+            .setup
+            .partners
+            .iter()
+            .any(|(partner, entry)| entry.admitted && voters.contains(partner) && !answering.contains(partner))
+    })
+}
+
+fn reopen(view: &View<'_>, why: &str) -> Plan {
+    if let Some(plan) = waiting_for_answers(view) {
+        return plan;
+    }
+    let record = view.record;
+    let cause = Cause {
+        planned: record.planned,
+        request: record.request.clone(),
+        target: record.target.clone(),
+        primary_stands_down: record.primary_stands_down,
+    };
+    open_election(view, cause, why)
+}
+
+/// The batches that ask the remaining voters to stand down; the old primary goes first when it answers.
+fn to_stand_down(view: &View<'_>, stood: &BTreeMap<ReplicaName, Answer>) -> Vec<Step> {
+    let record = view.record;
+    let primary_first = record.primary_stands_down && view.primary_answers() && !stood.contains_key(&record.primary);
+    let primary_stood = stood.contains_key(&record.primary);
+    let voters: BTreeSet<_> = view.answering().map(|(name, _, _)| name.clone()).collect();
+    view.answering()
+        .filter(|(name, _, _)| !stood.contains_key(*name) && (!primary_first || **name == record.primary))
+        .map(|(name, _, _)| {
+            let exempt = *name == record.primary || primary_stood;
+            let mut admit = voters.clone();
+            admit.remove(name);
+            if !primary_stood {
+                admit.remove(&record.primary);
+            }
+            Step::StandDown {
+                replica: name.clone(),
+                epoch: record.epoch,
+                unless_connected_to: (!exempt).then(|| record.primary.clone()),
+                admit,
+                configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
+            }
+        })
+        .collect()
+}
+
+fn wish<'a>(view: &View<'a>) -> Wish<'a> {
+    let record = view.record;
+    let manual = view.seen.group.failover.mode == FailoverMode::Manual && !record.planned;
+    Wish {
+        prefer: record.target.as_ref(),
+        avoid: record.planned.then_some(record.from.as_ref()).flatten(),
+        only: manual.then_some(&record.primary),
+    }
+}
+
+/// One replica is elected: see whether it became primary, then settle.
+pub fn elected(view: &View<'_>) -> Plan {
+    let record = view.record;
+    let candidate = &record.primary;
+    let Some(facts) = view.seen.facts(candidate) else { return candidate_silent(view) };
+    let Some(group) = &facts.group else { return members::first_steps(view) };
+    if group.role == Role::Primary {
+        return settle(view);
+    }
+    let memo = view.seen.failover.filter(|memo| memo.epoch == record.epoch);
+    if let Some(FailoverAnswer::Refused(number)) = memo.map(|memo| memo.answer) {
+        let message = format!("election {}: SQL Server refused to promote {candidate} (error {number})", record.epoch);
+        return Plan::new(Reason::EngineRefused, message)
+            .record(record.void(view.next_epoch(), number == 41_142))
+            .recheck(POLL);
+    }
+    let (Some(number), Some(deadline)) = (record.number, record.deadline) else {
+        let why = format!("{candidate} answers without being primary");
+        return waiting_for_answers(view).unwrap_or_else(|| {
+            open_election(view, Cause { planned: true, primary_stands_down: true, ..Cause::default() }, &why)
+        });
+    };
+    if group.failover_running || facts.server.ticks <= deadline {
+        let message = format!("election {}: waiting for {candidate} to become primary", record.epoch);
+        let plan = Plan::new(Reason::Promoting, message).recheck(POLL);
+        // Recorded by a process that ended before it sent the batch, or whose answer is unknown: the same batch again is
+        // guarded by the same epoch, number and deadline.
+        return if memo.is_none() && !group.failover_running {
+            plan.wave(vec![Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline }])
+        } else {
+            plan
+        };
+    }
+    let message = format!("election {}: {candidate} did not become primary in time", record.epoch);
+    Plan::new(Reason::ElectionClosed, message).record(record.void(view.next_epoch(), false)).recheck(POLL)
+}
+
+fn candidate_silent(view: &View<'_>) -> Plan {
+    let record = view.record;
+    let candidate = &record.primary;
+    if let Some(witness) = view.connected_to_primary().first() {
+        let message = format!("{candidate} does not answer us, but {witness} is connected to it");
+        return Plan::new(Reason::PrimaryUnreachable, message).recheck(POLL);
+    }
+    if view.seen.election_age < CANDIDATE_SILENT {
+        return Plan::new(Reason::Promoting, format!("election {}: {candidate} does not answer", record.epoch))
+            .recheck(POLL);
+    }
+    let why = format!("{candidate} was elected and does not answer");
+    waiting_for_answers(view).unwrap_or_else(|| {
+        open_election(
+            view,
+            Cause { planned: record.planned, request: record.request.clone(), ..Cause::default() },
+            &why,
+        )
+    })
+}
+
+/// The candidate is primary: send the others to it, and settle when a majority follows.
+fn settle(view: &View<'_>) -> Plan {
+    let record = view.record;
+    let primary = &record.primary;
+    let followers = view.followers_of(primary);
+    let expected = view.answering().filter(|(name, _, _)| *name != primary).count();
+    let complete = followers.len() >= expected || view.seen.election_age >= PATIENCE;
+    let majority = view.is_majority(primary, &followers);
+    if majority && complete {
+        let settled = record.settle(followers.clone());
+        let message = promoted_message(view, &settled);
+        let mut effects = members::store_settled(view, &settled);
+        effects.push(Step::Label { replica: primary.clone(), role: members::PRIMARY.into(), readable: false });
+        effects.push(Step::Announce { reason: Reason::Promoted, message: message.clone() });
+        let route = if view.seen.routed.read_write.as_ref() == Some(primary) {
+            vec![]
+        } else {
+            vec![Step::Route(Some(primary.clone()))]
+        };
+        return Plan::new(Reason::Promoted, message)
+            .record(settled)
+            .wave(route)
+            .wave(effects)
+            .wave(members::send_to(view, primary))
+            .recheck(Duration::ZERO);
+    }
+    let message = format!(
+        "election {}: {primary} is primary; {} of {} voters follow it",
+        record.epoch,
+        followers.len() + 1,
+        view.voters()
+    );
+    Plan::new(Reason::Settling, message).waves(members::gather(view)).recheck(POLL)
+}
+
+fn promoted_message(view: &View<'_>, settled: &Record) -> String {
+    let names: Vec<_> = settled.followers.iter().map(ReplicaName::as_str).collect();
+    let from = settled.from.as_ref().map_or_else(String::new, |from| format!(" (before: {from})"));
+    format!(
+        "{} is primary{from} at {}; followed by {}",
+        settled.primary,
+        number_of(view, &settled.primary),
+        if names.is_empty() { "nobody yet".into() } else { names.join(", ") }
+    )
+}
+
+fn number_of(view: &View<'_>, name: &ReplicaName) -> String {
+    view.seen.member(name).map_or_else(|| "?".into(), |group| group.number.to_string())
+}
+
+/// The mode of a replica: as the group's configuration on it says, else as the spec says.
+pub fn mode_of(view: &View<'_>, name: &ReplicaName) -> Mode {
+    let own = view.seen.member(name).and_then(|group| group.members.get(name)).map(|member| member.mode);
+    own.or_else(|| view.seen.replicas.get(name).map(|replica| replica.mode)).unwrap_or(Mode::Asynchronous)
+}
+
+/// Whether an answering member follows `primary`.
+pub fn is_following(view: &View<'_>, name: &ReplicaName, primary: &ReplicaName) -> bool {
+    view.seen.member(name).is_some_and(|group| follows(group, primary))
+}
+
+/// Whether the record's state is one in which the primary served.
+pub fn stands(record: &Record) -> bool {
+    matches!(record.state, ElectionState::Settled | ElectionState::Void)
+}

@@ -1,0 +1,122 @@
+//! Planned switchover: asked for by a `Failover` object, or by the deletion or eviction of the primary's pod.
+
+use super::{
+    diagnose::{View, follows},
+    election::{Cause, ElectionState},
+    members::{self, switch_over},
+    observation::Request,
+    plan::{Plan, Reason, Step},
+};
+use crate::model::{Mode, ReplicaName};
+
+/// Answers to a request that needs no election, and the plan of one that does.
+pub fn asked(view: &View<'_>) -> (Vec<Step>, Option<Plan>) {
+    if let Some(request) = &view.seen.request {
+        return serve(view, request);
+    }
+    let primary = &view.record.primary;
+    let leaving = view.seen.replicas.get(primary).is_some_and(|replica| replica.pod.deleting);
+    if leaving && view.record.state == ElectionState::Settled && targets(view).next().is_some() {
+        let cause = Cause { planned: true, primary_stands_down: true, ..Cause::default() };
+        return (vec![], Some(switch_over(view, cause, &format!("the pod of {primary} is being deleted"))));
+    }
+    (vec![], None)
+}
+
+fn serve(view: &View<'_>, request: &Request) -> (Vec<Step>, Option<Plan>) {
+    let record = view.record;
+    let primary = &record.primary;
+    let answer = |well: bool, reason: Reason, message: String| {
+        (
+            vec![Step::Answer {
+                request: request.name.clone(),
+                epoch: Some(record.epoch),
+                finished: Some(well),
+                reason,
+                message,
+            }],
+            None,
+        )
+    };
+    if record.request.as_ref() == Some(&request.name) {
+        let from = record.from.as_ref().map_or("nobody", ReplicaName::as_str);
+        return if request.target.as_ref().map_or(record.from.as_ref() != Some(primary), |target| target == primary) {
+            answer(
+                true,
+                Reason::SwitchoverCompleted,
+                format!("{primary} is primary, before: {from}; epoch {}", record.epoch),
+            )
+        } else {
+            answer(
+                false,
+                Reason::NotSynchronized,
+                format!(
+                    "{primary} is primary: the gate could not promote another replica without loss; epoch {}",
+                    record.epoch
+                ),
+            )
+        };
+    }
+    if request.expired {
+        return answer(false, Reason::Expired, "older than expiresAfterSeconds".into());
+    }
+    if request.forced {
+        return answer(
+            false,
+            Reason::NotLegal,
+            format!("{primary} is primary: a forced failover is only for a group without one; use mode Planned"),
+        );
+    }
+    if request.target.as_ref() == Some(primary) {
+        return answer(true, Reason::SwitchoverCompleted, format!("{primary} is primary already"));
+    }
+    if let Some(why) = illegal(view, request.target.as_ref()) {
+        return answer(false, Reason::NotLegal, why);
+    }
+    let cause = Cause {
+        planned: true,
+        request: Some(request.name.clone()),
+        target: request.target.clone(),
+        primary_stands_down: true,
+    };
+    (vec![], Some(switch_over(view, cause, &format!("Failover {} asks for it", request.name))))
+}
+
+/// Why a planned switchover is not legal now.
+fn illegal(view: &View<'_>, target: Option<&ReplicaName>) -> Option<String> {
+    if view.record.state != ElectionState::Settled {
+        return Some("the last election is not settled yet".into());
+    }
+    let ready: Vec<_> = targets(view).map(ReplicaName::as_str).collect();
+    match target {
+        Some(target) if !view.seen.replicas.contains_key(target) => {
+            Some(format!("{target} is not a replica of this group"))
+        }
+        Some(target) if !ready.contains(&target.as_str()) => {
+            let list = if ready.is_empty() { "none".into() } else { ready.join(", ") };
+            Some(format!("{target} is not a synchronous replica with every database SYNCHRONIZED; ready now: {list}"))
+        }
+        None if ready.is_empty() => Some("no synchronous secondary has every database SYNCHRONIZED".into()),
+        _ if (ready.len() as u32) < members::wanted_commit_quorum(view) => Some(format!(
+            "commit quorum {} would not be met afterwards: {} synchronized secondaries",
+            members::wanted_commit_quorum(view),
+            ready.len()
+        )),
+        _ => None,
+    }
+}
+
+/// Synchronous secondaries that could take over without loss.
+pub fn targets<'a>(view: &View<'a>) -> impl Iterator<Item = &'a ReplicaName> {
+    let primary = &view.record.primary;
+    let own = view.primary();
+    view.answering()
+        .filter(move |(name, _, group)| {
+            let mode = own.and_then(|own| own.members.get(*name)).map(|member| member.mode);
+            *name != primary
+                && mode == Some(Mode::Synchronous)
+                && follows(group, primary)
+                && own.is_some_and(|own| own.synchronized(name))
+        })
+        .map(|(name, _, _)| name)
+}
