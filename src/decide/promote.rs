@@ -16,6 +16,8 @@ use std::{
 
 /// How often a role change under way is looked at.
 pub const POLL: Duration = Duration::from_millis(200);
+/// How often voters that were asked to stand down are looked at: the statement returns before the role changes.
+const STANDING_DOWN: Duration = Duration::from_millis(50);
 /// How often anything wrong is looked at.
 pub const WATCH: Duration = Duration::from_secs(1);
 /// How long settling waits for replicas that answer but do not follow yet, from the election on.
@@ -212,7 +214,7 @@ pub fn open(view: &View<'_>) -> Plan {
     let patient = view.seen.election_age < PATIENCE;
     if !asked.is_empty() && ((stood.len() as u32) < view.need() || patient) {
         let message = format!("election {}: {} of {} voters stood down", view.record.epoch, stood.len(), view.need());
-        return Plan::new(Reason::StandingDown, message).wave(asked).recheck(POLL);
+        return Plan::new(Reason::StandingDown, message).wave(asked).recheck(STANDING_DOWN);
     }
     let evidence = Evidence { need: view.need(), answers: stood };
     match gate::judge(view.record, &evidence, wish(view)) {

@@ -1,5 +1,6 @@
 //! The real `decide`, pass by pass, over a small engine.
 
+mod gate;
 mod world;
 
 use quorate::decide::{ElectionState, Reason, observation::Request};
