@@ -211,14 +211,17 @@ pub fn open(view: &View<'_>) -> Plan {
         return reopen(view, "a voter that stood down no longer answers");
     }
     let asked = to_stand_down(view, &stood);
-    let patient = view.seen.election_age < PATIENCE;
-    if !asked.is_empty() && ((stood.len() as u32) < view.need() || patient) {
-        let message = format!("election {}: {} of {} voters stood down", view.record.epoch, stood.len(), view.need());
-        return Plan::new(Reason::StandingDown, message).wave(asked).recheck(STANDING_DOWN);
+    let enough = stood.len() as u32 >= view.need();
+    let message = format!("election {}: {} of {} voters stood down", view.record.epoch, stood.len(), view.need());
+    let ask = |asked| Plan::new(Reason::StandingDown, message).wave(asked).recheck(STANDING_DOWN);
+    if !asked.is_empty() && (!enough || view.seen.election_age < PATIENCE) {
+        return ask(asked);
     }
     let evidence = Evidence { need: view.need(), answers: stood };
     match gate::judge(view.record, &evidence, wish(view)) {
         Verdict::Elect { candidate, number, deadline } => elect(view, candidate, number, deadline),
+        // Whoever came late may hold what is missing.
+        Verdict::Refuse { .. } if !asked.is_empty() => ask(asked),
         Verdict::Refuse { reason: Reason::TooFewAnswers, .. } => {
             blocked(view, Reason::TooFewAnswers, view.count_in_words())
         }

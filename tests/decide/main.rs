@@ -1,6 +1,7 @@
 //! The real `decide`, pass by pass, over a small engine.
 
 mod gate;
+mod histories;
 mod world;
 
 use quorate::decide::{ElectionState, Reason, observation::Request};

@@ -35,6 +35,9 @@ pub struct Instance {
     pub databases: BTreeSet<DatabaseName>,
     pub silent_for: Duration,
     pub refuses_failover: bool,
+    pub rejoining_for: Duration,
+    /// Writes hardened here, in order.
+    pub log: Vec<u32>,
 }
 
 #[derive(Clone)]
@@ -155,8 +158,64 @@ impl World {
         (copy.role == Role::Secondary && serves && self.linked(who, &primary)).then_some(primary)
     }
 
+    /// A secondary in no connection takes whichever primary admits it and is admitted: SET (ROLE = SECONDARY) names none.
+    fn attach(&mut self) {
+        let names: Vec<_> = self.instances.keys().cloned().collect();
+        for who in &names {
+            let Some(copy) = &self.instances[who].copy else { continue };
+            if copy.role != Role::Secondary || copy.follows.is_some() {
+                continue;
+            }
+            let serves = |n: &ReplicaName| self.instances[n].copy.as_ref().is_some_and(|c| c.role == Role::Primary);
+            let found = names.iter().find(|n| *n != who && serves(n) && self.linked(who, n)).cloned();
+            if let Some(primary) = found {
+                let log = self.instances[&primary].log.clone();
+                let instance = self.instances.get_mut(who).unwrap();
+                instance.copy.as_mut().unwrap().follows = Some(primary);
+                instance.log = log;
+            }
+        }
+        for who in &names {
+            // A follower that lost its primary's role looks again; one that only lost the connection keeps its place.
+            let Some(copy) = &self.instances[who].copy else { continue };
+            let gone = copy
+                .follows
+                .as_ref()
+                .is_some_and(|p| self.instances[p].copy.as_ref().is_none_or(|c| c.role != Role::Primary));
+            if gone {
+                self.instances.get_mut(who).unwrap().copy.as_mut().unwrap().follows = None;
+            }
+        }
+    }
+
+    /// A client writes on `who`: acknowledged when every replica marked synchronized has it, and enough of them.
+    pub fn write(&mut self, who: &ReplicaName, row: u32) -> bool {
+        let Some(own) = self.instances[who].copy.clone().filter(|c| c.role == Role::Primary && self.instances[who].up)
+        else {
+            return false;
+        };
+        let waits: Vec<_> = own.synchronized.iter().filter(|n| *n != who).cloned().collect();
+        let there: Vec<_> =
+            self.instances.keys().filter(|n| self.connected(n).as_ref() == Some(who)).cloned().collect();
+        self.instances.get_mut(who).unwrap().log.push(row);
+        for follower in &there {
+            let log = self.instances[who].log.clone();
+            self.instances.get_mut(follower).unwrap().log = log;
+        }
+        let hardened = waits.iter().filter(|n| self.instances[*n].log.contains(&row)).count();
+        hardened == waits.len() && hardened as u32 >= own.commit_quorum
+    }
+
+    /// A new operator process: it remembers nothing.
+    pub fn operator_restarts(&mut self) {
+        self.memo = None;
+        self.suspected_for = Duration::ZERO;
+        self.election_since = self.clock;
+    }
+
     /// The engine's part of a moment: primaries commit who is synchronized, followers copy the configuration.
-    fn engine(&mut self) {
+    pub fn engine(&mut self) {
+        self.attach();
         let names: Vec<_> = self.instances.keys().cloned().collect();
         for primary in &names {
             let Some(own) = self.instances[primary].copy.clone() else { continue };
@@ -168,7 +227,7 @@ impl World {
             let voters: Vec<_> =
                 own.members.iter().filter(|(n, m)| m.votes() && (self.instances[*n].copy.is_some())).collect();
             let present = voters.iter().filter(|(n, _)| *n == primary || followers.contains(*n)).count();
-            if voters.len() != 2 && present < voters.len() / 2 + 1 {
+            if own.members.len() > 2 && present < voters.len() / 2 + 1 {
                 continue;
             }
             let synchronized: BTreeSet<_> = followers
@@ -183,8 +242,10 @@ impl World {
                 copy.number = SequenceNumber(copy.number.0 + 1);
             }
             let copy = copy.clone();
+            let log = self.instances[primary].log.clone();
             for follower in followers {
                 let instance = self.instances.get_mut(&follower).unwrap();
+                instance.log.clone_from(&log);
                 let mine = instance.copy.as_mut().unwrap();
                 *mine = Copy { role: Role::Secondary, follows: Some(primary.clone()), ..copy.clone() };
                 if copy.members.get(&follower).is_some_and(|m| m.holds_data()) {
@@ -293,7 +354,7 @@ impl World {
                 probe,
                 silent_for: instance.silent_for,
                 silent_since: silent.then_some(0),
-                rejoining_for: Duration::ZERO,
+                rejoining_for: instance.rejoining_for,
             };
             (n.clone(), replica)
         });
@@ -331,6 +392,13 @@ impl World {
         self.engine();
         let after = plan.recheck.max(Duration::from_millis(10));
         self.clock += after;
+        let primary = self.record.as_ref().map(|r| r.primary.clone());
+        for who in self.instances.keys().cloned().collect::<Vec<_>>() {
+            let there = Some(&who) == primary.as_ref() || self.connected(&who) == primary;
+            let instance = self.instances.get_mut(&who).unwrap();
+            instance.rejoining_for =
+                if there || !instance.up { Duration::ZERO } else { instance.rejoining_for + after };
+        }
         let lost = decide::diagnose::primary_is_lost(&self.observe());
         self.suspected_for = if lost { self.suspected_for + after } else { Duration::ZERO };
         plan
@@ -451,8 +519,10 @@ impl World {
                 instance.epoch = *epoch;
                 instance.partners.iter_mut().for_each(|(partner, admitted)| *admitted = partner == primary);
                 let copy = instance.copy.as_mut().unwrap();
-                copy.role = Role::Secondary;
-                copy.follows = Some(primary.clone());
+                if copy.role == Role::Resolving {
+                    copy.role = Role::Secondary;
+                    copy.follows = None;
+                }
             }
             Step::Failover { epoch, number, deadline, .. } => {
                 return self.failover(&who, *epoch, *number, *deadline, ticks);
@@ -476,6 +546,7 @@ impl World {
                 copy.number = SequenceNumber(copy.number.0 + 1);
                 self.known.insert(database.clone());
             }
+            Step::RestartEndpoint(_) => {}
             other => panic!("not modelled: {other:?}"),
         }
         true
