@@ -293,6 +293,8 @@ pub fn keep(view: &View<'_>) -> Plan {
     let primary = &view.record.primary;
     let mut record = view.record.clone();
     record.followers.extend(view.followers_of(primary));
+    // A new volume under a known name has followed nobody.
+    record.followers.retain(|name| view.seen.facts(name).is_none_or(|facts| facts.group.is_some()));
     let mut steps = refusal;
     steps.extend(joins(view, &mut record));
     steps.extend(membership(view, &mut record));

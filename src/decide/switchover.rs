@@ -16,7 +16,9 @@ pub fn asked(view: &View<'_>) -> (Vec<Step>, Option<Plan>) {
     }
     let primary = &view.record.primary;
     let leaving = view.seen.replicas.get(primary).is_some_and(|replica| replica.pod.deleting);
-    if leaving && view.record.state == ElectionState::Settled && targets(view).next().is_some() {
+    // Once: when the gate elected the same replica again, the pod goes and the ordinary road takes over.
+    let tried = view.record.planned && view.record.from.as_ref() == Some(primary);
+    if leaving && !tried && view.record.state == ElectionState::Settled && targets(view).next().is_some() {
         let cause = Cause { planned: true, primary_stands_down: true, ..Cause::default() };
         return (vec![], Some(switch_over(view, cause, &format!("the pod of {primary} is being deleted"))));
     }

@@ -122,7 +122,8 @@ fn among_equals_the_wish_then_readiness_then_redo_then_ordinal_decide() {
     let slow = Answer { redo_queue: 10, ..answer(9) };
     let one = replica(1);
     let two = replica(2);
-    let table: [(&[(u32, Answer)], Wish, &str); 6] = [
+    type Row<'a> = (&'a [(u32, Answer)], Wish<'a>, &'a str);
+    let table: [Row; 6] = [
         (&[(1, answer(9)), (2, answer(9))], Wish::default(), "orders-1"),
         (&[(1, slow.clone()), (2, answer(9))], Wish::default(), "orders-2"),
         (&[(1, unready.clone()), (2, slow.clone())], Wish::default(), "orders-2"),
