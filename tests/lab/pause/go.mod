@@ -1,0 +1,3 @@
+module quorate.dev/lab/pause
+
+go 1.24.0
