@@ -1,0 +1,8 @@
+//! Stories: the whole operator against an in-process Kubernetes API server and stand-in instances, on a paused clock.
+//!
+//! Everything here is test code: one thread, virtual time, one seed. A story that fails prints its whole history.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
+
+mod world;
+
+mod api_server;
