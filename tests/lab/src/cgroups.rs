@@ -142,5 +142,7 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
         return Some(direct);
     }
     let entries = fs::read_dir(directory).ok()?.flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).find_map(|entry| find(&entry.path(), name))
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .find_map(|entry| find(&entry.path(), name))
 }

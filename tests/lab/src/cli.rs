@@ -14,11 +14,19 @@ use crate::layout::{DRIVER, Layout, Node};
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::shell::Look;
-use crate::{cgroups, cluster, control_plane, faults, images, kubectl, lock, network, node, node_init, shell};
-use crate::storage;
+use crate::writer::Writer;
+use crate::{
+    cgroups, cluster, control_plane, faults, images, kubectl, lock, network, node, node_init, peer, shell, storage,
+    writer,
+};
 
 #[derive(Debug, Parser)]
-#[command(name = "lab", bin_name = "cargo lab", version, about = "A real Kubernetes cluster of three nodes on one machine")]
+#[command(
+    name = "lab",
+    bin_name = "cargo lab",
+    version,
+    about = "A real Kubernetes cluster of three nodes on one machine"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -78,6 +86,19 @@ enum Command {
         /// Not needed for refresh
         name: Option<String>,
     },
+    /// Write unique rows through a connection and keep a ledger; --check compares it with the table
+    Writer(Box<Writer>),
+    /// Serve a few bytes: the workload of the lab's own tests
+    #[command(hide = true)]
+    Serve {
+        #[arg(default_value_t = 8080)]
+        port: u16,
+        #[arg(default_value = "/data/lines")]
+        file: PathBuf,
+    },
+    /// Fetch HOST:PORT/PATH
+    #[command(hide = true)]
+    Get { url: String },
     #[command(hide = true)]
     NodeInit { node: Node },
     #[command(hide = true)]
@@ -151,6 +172,9 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             progress.say("healed: nothing is cut");
         }
         Command::Component { action, name } => component(&layout, action, name.as_deref(), progress)?,
+        Command::Writer(writer) => return writer::run(*writer),
+        Command::Serve { port, file } => peer::serve(port, &file)?,
+        Command::Get { url } => peer::get(&url)?,
         Command::NodeInit { node } => node_init::run(&layout, node)?,
         Command::Provisioner => storage::run(&layout)?,
     }
@@ -164,7 +188,11 @@ fn locked(command: &str) -> Result<Lock> {
 
 fn needs_up() -> Result<()> {
     cluster::must_be_root()?;
-    if network::exists(DRIVER) { Ok(()) } else { Err(Error::refused("the lab is not up; start it with `cargo lab up`")) }
+    if network::exists(DRIVER) {
+        Ok(())
+    } else {
+        Err(Error::refused("the lab is not up; start it with `cargo lab up`"))
+    }
 }
 
 /// A command that sees the cluster's network and names, and otherwise the machine as it is.
@@ -203,7 +231,11 @@ fn part(name: &str) -> Result<Part> {
     let known = || {
         let central: Vec<_> = control_plane::ALL.iter().map(|part| part.name()).collect();
         let services: Vec<_> = node_init::SERVICES.iter().map(|service| format!("n1/{service}")).collect();
-        Error::refused(format!("there is no component {name:?}; there are {}, {}", central.join(", "), services.join(", ")))
+        Error::refused(format!(
+            "there is no component {name:?}; there are {}, {}",
+            central.join(", "),
+            services.join(", ")
+        ))
     };
     if let Some(part) = control_plane::ALL.iter().find(|part| part.name() == name) {
         return Ok(Part::Central(*part));
@@ -314,9 +346,8 @@ fn component(layout: &Layout, action: ComponentAction, name: Option<&str>, progr
 }
 
 fn central(layout: &Layout, action: ComponentAction, part: Component) -> Result<()> {
-    let running = || {
-        control_plane::pid(layout, part).ok_or_else(|| Error::refused(format!("{} is not running", part.name())))
-    };
+    let running =
+        || control_plane::pid(layout, part).ok_or_else(|| Error::refused(format!("{} is not running", part.name())));
     match action {
         ComponentAction::Stop => control_plane::stop(layout, part, Signal::TERM)?,
         ComponentAction::Kill => control_plane::stop(layout, part, Signal::KILL)?,

@@ -98,10 +98,12 @@ pub(crate) fn load(layout: &Layout, archive: &Path, progress: Progress) -> Resul
     let file = keep(layout, &images::into_cache(archive)?)?;
     thread::scope(|scope| {
         let on = Node::all().filter(|node| node::init(layout, *node).is_some());
-        let jobs: Vec<_> = on.map(|node| {
-            let file = &file;
-            scope.spawn(move || node::load(layout, node, file))
-        }).collect();
+        let jobs: Vec<_> = on
+            .map(|node| {
+                let file = &file;
+                scope.spawn(move || node::load(layout, node, file))
+            })
+            .collect();
         jobs.into_iter().try_for_each(|job| job.join().map_err(|_| Error::refused("loading failed"))?)
     })?;
     progress.say(format!("loaded {name}"));
@@ -215,6 +217,9 @@ pub(crate) fn status(layout: &Layout) -> Result<()> {
     if cuts > 0 {
         println!("{cuts} paths are cut; `cargo lab heal` restores them");
     }
-    print!("{}", kubectl::output(layout, &["get", "nodes", "--request-timeout=5s"]).unwrap_or_else(|error| format!("{error}\n")));
+    print!(
+        "{}",
+        kubectl::output(layout, &["get", "nodes", "--request-timeout=5s"]).unwrap_or_else(|error| format!("{error}\n"))
+    );
     Ok(())
 }

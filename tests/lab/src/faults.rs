@@ -44,14 +44,17 @@ impl std::str::FromStr for End {
             ("cp", _) => Ok(Self::ControlPlane),
             ("t", _) => Ok(Self::Driver),
             ("rest", _) => Ok(Self::Rest),
-            (_, None) => text.parse::<Ipv4Addr>().map(|address| Self::Range(address.to_string())).map_err(|_| explain()),
+            (_, None) => {
+                text.parse::<Ipv4Addr>().map(|address| Self::Range(address.to_string())).map_err(|_| explain())
+            }
             (_, Some((address, bits))) if address.parse::<Ipv4Addr>().is_ok() => match bits.parse::<u8>() {
                 Ok(0..=32) => Ok(Self::Range(text.to_owned())),
                 _ => Err(explain()),
             },
             (_, Some((namespace, pod))) => {
                 let name = |part: &str| {
-                    !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+                    !part.is_empty()
+                        && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
                 };
                 let fine = name(namespace) && name(pod);
                 if fine { Ok(Self::Pod(namespace.to_owned(), pod.to_owned())) } else { Err(explain()) }
@@ -103,9 +106,8 @@ fn pairs(a: &End, b: &End, one_way: bool) -> Vec<(String, String)> {
 fn rules(cuts: &[(String, String)]) -> String {
     let drops: String =
         cuts.iter().map(|(from, to)| format!("    ip saddr {from} ip daddr {to} counter drop\n")).collect();
-    let hook = |name: &str| {
-        format!("  chain {name} {{ type filter hook {name} priority 10; policy accept; jump cuts; }}\n")
-    };
+    let hook =
+        |name: &str| format!("  chain {name} {{ type filter hook {name} priority 10; policy accept; jump cuts; }}\n");
     // The first two lines make the third replace whatever was there.
     format!(
         "table inet qfault\ndelete table inet qfault\ntable inet qfault {{\n  chain cuts {{\n{drops}  }}\n{}{}{}}}\n",
@@ -160,10 +162,18 @@ pub(crate) enum Blow {
 }
 
 /// Strikes the processes of a container; the process ids it struck.
-pub(crate) fn strike(layout: &Layout, namespace: &str, pod: &str, container: Option<&str>, blow: Blow) -> Result<Vec<i32>> {
+pub(crate) fn strike(
+    layout: &Layout,
+    namespace: &str,
+    pod: &str,
+    container: Option<&str>,
+    blow: Blow,
+) -> Result<Vec<i32>> {
     let object = kubectl::json(layout, &["get", "pod", "--namespace", namespace, pod, "--output=json"])?;
-    let statuses = object.pointer("/status/containerStatuses").and_then(|list| list.as_array()).cloned().unwrap_or_default();
-    let named = |status: &&serde_json::Value| container.is_none_or(|name| status.get("name").is_some_and(|n| n == name));
+    let statuses =
+        object.pointer("/status/containerStatuses").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+    let named =
+        |status: &&serde_json::Value| container.is_none_or(|name| status.get("name").is_some_and(|n| n == name));
     let Some(status) = statuses.iter().find(named) else {
         let names: Vec<_> = statuses.iter().filter_map(|status| status.get("name")?.as_str()).collect();
         let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };

@@ -22,7 +22,8 @@ pub(crate) fn output(layout: &Layout, arguments: &[&str]) -> Result<String> {
 
 pub(crate) fn json(layout: &Layout, arguments: &[&str]) -> Result<serde_json::Value> {
     let text = output(layout, arguments)?;
-    serde_json::from_str(&text).map_err(|source| Error::Json { what: format!("kubectl {}", arguments.join(" ")), source })
+    serde_json::from_str(&text)
+        .map_err(|source| Error::Json { what: format!("kubectl {}", arguments.join(" ")), source })
 }
 
 pub(crate) fn apply(layout: &Layout, manifest: &str) -> Result<()> {

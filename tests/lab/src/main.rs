@@ -32,16 +32,19 @@ mod faults;
 mod images;
 mod kubectl;
 mod layout;
+mod ledger;
 mod lock;
 mod network;
 mod node;
 mod node_init;
 mod packages;
+mod peer;
 mod pki;
 mod processes;
 mod progress;
 mod shell;
 mod storage;
+mod writer;
 
 use std::process::ExitCode;
 

@@ -32,12 +32,8 @@ pub(crate) const SERVICES: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Settings of the whole machine that kubelet insists on; it is shown the value it wants instead of setting it.
-const SETTINGS: [(&str, &str); 4] = [
-    ("vm/overcommit_memory", "1"),
-    ("vm/panic_on_oom", "0"),
-    ("kernel/panic", "10"),
-    ("kernel/panic_on_oops", "1"),
-];
+const SETTINGS: [(&str, &str); 4] =
+    [("vm/overcommit_memory", "1"), ("vm/panic_on_oom", "0"), ("kernel/panic", "10"), ("kernel/panic_on_oops", "1")];
 
 pub(crate) fn run(layout: &Layout, node: Node) -> Result<()> {
     let state = layout.node(node);
@@ -51,10 +47,11 @@ pub(crate) fn run(layout: &Layout, node: Node) -> Result<()> {
 
 fn mounts(state: &Path) -> Result<()> {
     let scratch = |path: &str| {
-        mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"mode=755").map_err(std::io::Error::from).at(Path::new(path))
+        mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"mode=755")
+            .map_err(std::io::Error::from)
+            .at(Path::new(path))
     };
-    let bind =
-        |from: &Path, to: &str| mount_bind(from, to).map_err(std::io::Error::from).at(Path::new(to));
+    let bind = |from: &Path, to: &str| mount_bind(from, to).map_err(std::io::Error::from).at(Path::new(to));
     scratch("/run")?;
     if !Path::new("/var/run").is_symlink() {
         bind(Path::new("/run"), "/var/run")?;

@@ -1,0 +1,65 @@
+//! A tiny web server and its client: the workload with which the cluster tests prove the lab itself.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{AtPath as _, Error, Result};
+
+/// Serves `GET /`, `/name`, `/data` and `/append/TEXT`; the last two on `file`, whose lines survive the pod.
+pub(crate) fn serve(port: u16, file: &Path) -> Result<()> {
+    let refused = |error| Error::refused(format!("cannot listen on port {port}: {error}"));
+    let listener = TcpListener::bind(("0.0.0.0", port)).map_err(refused)?;
+    for stream in listener.incoming().flatten() {
+        let file = file.to_path_buf();
+        thread::spawn(move || answer(stream, &file));
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream, file: &Path) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let mut line = String::new();
+    if BufReader::new((&stream).take(4096)).read_line(&mut line).is_err() {
+        return;
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    let (status, body) = match (path, path.strip_prefix("/append/")) {
+        ("/", _) => ("200 OK", "fine\n".to_owned()),
+        ("/name", _) => ("200 OK", rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        ("/data", _) => ("200 OK", fs::read_to_string(file).unwrap_or_default()),
+        (_, Some(text)) => match append(file, text) {
+            Ok(()) => ("200 OK", String::new()),
+            Err(error) => ("500 Internal Server Error", error.to_string()),
+        },
+        _ => ("404 Not Found", String::new()),
+    };
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(format!("{head}{body}").as_bytes());
+}
+
+fn append(file: &Path, text: &str) -> Result<()> {
+    let mut open = File::options().create(true).append(true).open(file).at(file)?;
+    writeln!(open, "{text}").at(file)?;
+    open.sync_all().at(file)
+}
+
+/// Fetches `HOST:PORT/PATH` and prints the body; every step takes 2 s at most.
+pub(crate) fn get(url: &str) -> Result<()> {
+    let limit = Duration::from_secs(2);
+    let (address, path) = url.split_once('/').unwrap_or((url, ""));
+    let failed = |error: std::io::Error| Error::refused(format!("{url}: {error}"));
+    let mut addresses = address.to_socket_addrs().map_err(failed)?;
+    let address = addresses.next().ok_or_else(|| Error::refused(format!("{url}: no address")))?;
+    let mut stream = TcpStream::connect_timeout(&address, limit).map_err(failed)?;
+    stream.set_read_timeout(Some(limit)).map_err(failed)?;
+    write!(stream, "GET /{path} HTTP/1.0\r\n\r\n").map_err(failed)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(failed)?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    print!("{body}");
+    if head.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(Error::refused(format!("{url}: {head}"))) }
+}
