@@ -16,8 +16,8 @@ use crate::progress::Progress;
 use crate::shell::Look;
 use crate::writer::Writer;
 use crate::{
-    cgroups, cluster, control_plane, faults, images, kubectl, lock, network, node, node_init, peer, shell, storage,
-    writer,
+    bench, cgroups, cluster, control_plane, demo, faults, images, kubectl, lock, network, node, node_init, peer,
+    product, shell, storage, test, writer,
 };
 
 #[derive(Debug, Parser)]
@@ -62,6 +62,18 @@ enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Tell the story on one screen: a group comes up, loses its primary, is writable again
+    Demo,
+    /// Run everything that proves the project: format, lints, tests, tests on the cluster
+    Test {
+        /// Many more seeds
+        #[arg(long)]
+        long: bool,
+    },
+    /// Build and load the images of this tree and install Quorate with deploy/
+    Install,
+    /// Measure the lab itself; leaves it down
+    Bench,
     /// Give an image to all nodes: an archive made by `docker save`, or quorate, sqlservr, lab or all, built from this tree
     Load { image: String },
     /// Strike a container of a pod
@@ -154,6 +166,23 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
         Command::Down { purge } => {
             let _lock = locked("down")?;
             cluster::down(&layout, purge, progress)?;
+        }
+        Command::Demo => {
+            let _lock = locked("demo")?;
+            demo::run(&layout, progress)?;
+        }
+        Command::Test { long } => {
+            let _lock = locked("test")?;
+            return test::run(&layout, long, progress);
+        }
+        Command::Install => {
+            needs_up()?;
+            product::load_images(&layout, progress)?;
+            product::install(&layout, progress)?;
+        }
+        Command::Bench => {
+            let _lock = locked("bench")?;
+            bench::run(&layout, progress)?;
         }
         Command::Status => cluster::status(&layout)?,
         Command::Kubectl { arguments } => return shell::interactive(kubectl::command(&layout)?.args(arguments)),

@@ -118,7 +118,7 @@ fn items(value: &Value) -> &[Value] {
     value.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn condition_is_true(object: &Value, kind: &str) -> bool {
+pub(crate) fn condition_is_true(object: &Value, kind: &str) -> bool {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     conditions.is_some_and(|list| {
         list.iter().any(|condition| {
@@ -178,6 +178,19 @@ pub(crate) fn down(layout: &Layout, purge: bool, progress: Progress) -> Result<(
     Ok(())
 }
 
+/// Every process of the cluster, pods included.
+fn everything(layout: &Layout) -> BTreeSet<i32> {
+    let parents = processes::parents();
+    let parts = control_plane::ALL.iter().filter_map(|part| control_plane::pid(layout, *part));
+    let roots = parts.chain(Node::all().filter_map(|node| node::init(layout, node)));
+    roots.flat_map(|pid| processes::family(&parents, pid)).collect()
+}
+
+/// Memory of the whole cluster, pods included.
+pub(crate) fn memory(layout: &Layout) -> Memory {
+    everything(layout).into_iter().map(processes::memory).sum()
+}
+
 /// Prints nodes, components, process ids and memory.
 pub(crate) fn status(layout: &Layout) -> Result<()> {
     if network::all().is_empty() {
@@ -185,7 +198,6 @@ pub(crate) fn status(layout: &Layout) -> Result<()> {
         return Ok(());
     }
     let parents = processes::parents();
-    let mut everything: BTreeSet<i32> = BTreeSet::new();
     let mib = |kib: u64| kib / 1024;
     println!("{:<28}{:>8}{:>10}{:>10}", "COMPONENT", "PID", "RSS MiB", "PSS MiB");
     let line = |name: &str, pid: Option<i32>, family: &BTreeSet<i32>| {
@@ -197,7 +209,6 @@ pub(crate) fn status(layout: &Layout) -> Result<()> {
         let pid = control_plane::pid(layout, part);
         let family = pid.map(|pid| processes::family(&parents, pid)).unwrap_or_default();
         line(part.name(), pid, &family);
-        everything.extend(family);
     }
     for node in Node::all() {
         let pid = node::init(layout, node);
@@ -209,8 +220,8 @@ pub(crate) fn status(layout: &Layout) -> Result<()> {
                 line(&format!("  {name}"), Some(service), &BTreeSet::from([service]));
             }
         }
-        everything.extend(family);
     }
+    let everything = everything(layout);
     let sum: Memory = everything.iter().map(|pid| processes::memory(*pid)).sum();
     println!("{:<36}{:>10}{:>10}", format!("{} processes", everything.len()), mib(sum.resident), mib(sum.proportional));
     let cuts = fs::read_to_string(layout.cuts()).unwrap_or_default().lines().count();

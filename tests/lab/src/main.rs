@@ -22,11 +22,13 @@
 //! A node is a set of namespaces whose first process is this program (`node_init`): killing it is the power switch.
 //! [`layout`] shows names and addresses.
 
+mod bench;
 mod binaries;
 mod cgroups;
 mod cli;
 mod cluster;
 mod control_plane;
+mod demo;
 mod error;
 mod faults;
 mod images;
@@ -41,9 +43,11 @@ mod packages;
 mod peer;
 mod pki;
 mod processes;
+mod product;
 mod progress;
 mod shell;
 mod storage;
+mod test;
 mod writer;
 
 use std::process::ExitCode;

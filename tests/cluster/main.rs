@@ -1,0 +1,7 @@
+//! What only a real cluster can prove.
+//!
+//! These tests are ignored unless they run on the lab: `cargo lab test` runs them, or, on a lab that is up,
+//! `cargo lab exec -- cargo test --test cluster -- --ignored --test-threads=1`.
+
+mod ground;
+mod support;

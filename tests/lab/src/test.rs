@@ -1,0 +1,243 @@
+//! Everything that proves the project, in one command.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::binaries::{self, fingerprint};
+use crate::error::{AtPath as _, Error, Result};
+use crate::layout::Layout;
+use crate::progress::Progress;
+use crate::{cli, cluster, kubectl, product, shell};
+
+/// Clients that nobody here wrote; they try the stand-in.
+const PYTHON_CLIENTS: [&str; 2] = ["mssql-python==1.16.0", "pymssql==2.4.6"];
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Adds a line such as `test result: ok. 5 passed; 0 failed; 1 ignored; ..`; any other line changes nothing.
+    fn add(&mut self, line: &str) {
+        let Some(rest) = line.trim_start().strip_prefix("test result: ") else { return };
+        let number = |word: &str| {
+            let part = rest.split(['.', ';']).map(str::trim).find_map(|part| part.strip_suffix(word));
+            part.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or_default()
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+    }
+}
+
+struct Run<'a> {
+    tree: PathBuf,
+    target: PathBuf,
+    logs: PathBuf,
+    python: PathBuf,
+    long: bool,
+    layout: &'a Layout,
+    progress: Progress,
+    tally: Tally,
+}
+
+/// Runs it all, stopping at the first failure; the last line on standard output counts the tests.
+pub(crate) fn run(layout: &Layout, long: bool, progress: Progress) -> Result<i32> {
+    let mut tally = Tally::default();
+    let outcome = everything(layout, long, progress, &mut tally);
+    if let Err(error) = &outcome {
+        eprintln!("lab: {error}");
+        // A step that is no test, such as a lint, or a crash before any result, counts as one.
+        tally.failed = tally.failed.max(1);
+    }
+    progress.say("done");
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(i32::from(outcome.is_err()))
+}
+
+fn everything(layout: &Layout, long: bool, progress: Progress, tally: &mut Tally) -> Result<()> {
+    let (tree, cache) = (binaries::workspace()?, binaries::cache()?);
+    let logs = cache.join("logs");
+    fs::create_dir_all(&logs).at(&logs)?;
+    let target = target(&tree, &cache);
+    let python = python(&cache, progress)?;
+    let mut run = Run { tree, target, logs, python, long, layout, progress, tally: Tally::default() };
+    let outcome = run.without_cluster().and_then(|()| run.with_cluster());
+    *tally = run.tally;
+    outcome
+}
+
+/// `$CARGO_TARGET_DIR`, the tree's own if it is in use, else the cache, which outlives a fresh clone.
+fn target(tree: &Path, cache: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()) {
+        Some(target) => PathBuf::from(target),
+        None if tree.join("target/debug").exists() => tree.join("target"),
+        None => cache.join("target"),
+    }
+}
+
+/// The interpreter of a virtual environment with the clients in it.
+fn python(cache: &Path, progress: Progress) -> Result<PathBuf> {
+    let hash = fingerprint(PYTHON_CLIENTS.iter().map(|client| (*client, b"".as_slice())));
+    let directory = cache.join(format!("python-{hash}"));
+    let interpreter = directory.join("bin/python");
+    let done = directory.join("done");
+    if done.exists() {
+        return Ok(interpreter);
+    }
+    progress.say(format!("installing Python clients: {}", PYTHON_CLIENTS.join(", ")));
+    let _ = fs::remove_dir_all(&directory);
+    let make = || shell::output(Command::new("python3").args(["-m", "venv"]).arg(&directory));
+    if make().is_err() {
+        crate::packages::install(&["python3-venv"], progress)?;
+        let _ = fs::remove_dir_all(&directory);
+        make()?;
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    shell::output(Command::new(&interpreter).args(pip).args(PYTHON_CLIENTS))?;
+    let import = || shell::output(Command::new(&interpreter).args(["-c", "import mssql_python, pymssql"]));
+    if import().is_err() {
+        // What the ODBC driver inside the package links to.
+        crate::packages::install(&["libltdl7", "libkrb5-3", "libgssapi-krb5-2"], progress)?;
+        import()?;
+    }
+    fs::write(&done, "").at(&done)?;
+    Ok(interpreter)
+}
+
+impl Run<'_> {
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("cargo");
+        command.args(arguments);
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target).env("QUORATE_PYTHON", &self.python);
+        if self.long {
+            command.env("QUORATE_LONG", "1");
+        }
+    }
+
+    fn without_cluster(&mut self) -> Result<()> {
+        for (what, arguments) in [
+            ("format", ["fmt", "--all", "--check"].as_slice()),
+            ("lints", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        ] {
+            self.progress.say(what);
+            let log = self.logs.join(format!("{what}.log"));
+            shell::long_job(&mut self.cargo(arguments), &log, what, self.progress)?;
+        }
+        self.progress.say("tests without the cluster");
+        let command = self.cargo(&["test", "--locked", "--workspace"]);
+        self.tests(command, "tests", false)
+    }
+
+    fn with_cluster(&mut self) -> Result<()> {
+        self.progress.say("the cluster");
+        cluster::down(self.layout, true, self.progress)?;
+        let outcome = self.on_the_lab();
+        if outcome.is_err() {
+            self.keep_evidence();
+        }
+        cluster::down(self.layout, true, self.progress)?;
+        outcome
+    }
+
+    fn on_the_lab(&mut self) -> Result<()> {
+        cluster::up(self.layout, self.progress)?;
+        product::load_images(self.layout, self.progress)?;
+        let build = ["test", "--locked", "--package", "quorate", "--test", "cluster", "--no-run"];
+        let log = self.logs.join("cluster-build.log");
+        shell::long_job(&mut self.cargo(&build), &log, "building the cluster tests", self.progress)?;
+        self.progress.say("tests on the cluster");
+        let line =
+            "cargo test --locked --offline --package quorate --test cluster -- --ignored --nocapture --test-threads=1";
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let mut command = cli::inside(self.layout, &words)?;
+        self.environment(&mut command);
+        self.tests(command, "cluster", true)
+    }
+
+    /// Runs tests with their output in a log, or on the terminal too, and counts them.
+    fn tests(&mut self, mut command: Command, name: &str, shown: bool) -> Result<()> {
+        let path = self.logs.join(format!("{name}.log"));
+        let mut log = File::create(&path).at(&path)?;
+        let errors = log.try_clone().at(&path)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = command.spawn().map_err(|source| shell::start_error(&command, source))?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| Error::refused("no output"))?);
+        let mut bytes = Vec::new();
+        while lines.read_until(b'\n', &mut bytes).at(&path)? > 0 {
+            log.write_all(&bytes).at(&path)?;
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            self.tally.add(&line);
+            if shown {
+                println!("           {line}");
+            } else if line.starts_with("test result: ") {
+                self.progress.say(&line);
+            }
+            bytes.clear();
+        }
+        let status = child.wait().at(&path)?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let from = text.find("\nfailures:\n").or_else(|| text.find("\nerror")).unwrap_or_default();
+        let story: String = text.get(from..).unwrap_or_default().lines().take(200).collect::<Vec<_>>().join("\n");
+        Err(Error::refused(format!("{name} failed; the whole output is in {}\n{story}", path.display())))
+    }
+
+    /// Saves what the next reader wants to see before the cluster is gone.
+    fn keep_evidence(&self) {
+        let directory = self.logs.join("cluster-evidence");
+        let _ = fs::remove_dir_all(&directory);
+        let _ = fs::create_dir_all(&directory);
+        let objects = ["get", "pods,pvc,services,statefulsets,availabilitygroups,failovers,leases", "-A", "-o", "yaml"];
+        let events = ["get", "events", "-A", "--sort-by=.lastTimestamp"];
+        let operator = [
+            "logs",
+            "--namespace",
+            product::SYSTEM,
+            "--selector=app.kubernetes.io/name=quorate",
+            "--tail=-1",
+            "--prefix",
+        ];
+        for (file, arguments) in
+            [("objects.yaml", objects.as_slice()), ("events.txt", &events), ("operator.log", &operator)]
+        {
+            let text = kubectl::output(self.layout, arguments).unwrap_or_else(|error| error.to_string());
+            let _ = fs::write(directory.join(file), text);
+        }
+        let copy = Command::new("cp").arg("--recursive").arg(self.layout.root().join("log")).arg(&directory).status();
+        if copy.is_ok() {
+            self.progress.say(format!("objects, events and logs are kept in {}", directory.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_binaries_are_summed() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test a_test_that_says_test_result ... ok",
+            "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(tally, Tally { passed: 15, failed: 2 });
+    }
+}
