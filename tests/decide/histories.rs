@@ -1,7 +1,7 @@
 //! Random histories of faults and writes: no acknowledged write is ever missing on a replica that can acknowledge, and
 //! when the faults stop the group is writable again.
 
-use super::world::{World, group};
+use super::world::{Fate, World, group};
 use quorate::model::{ReplicaName, Role};
 use std::time::Duration;
 
@@ -58,6 +58,33 @@ fn fault(world: &mut World, dice: &mut Dice) {
     world.history.push(format!("======== {what}"));
 }
 
+/// One pass, or two operators in each other's way; each effect may hang or be the operator's last.
+fn passes(world: &mut World, dice: &mut Dice) {
+    let (plan, version) = world.look();
+    if dice.roll(6) == 0 {
+        // The other operator looks and acts between our look and our acts.
+        let ours = std::mem::take(&mut world.operator);
+        world.history.push("======== another operator".into());
+        let (theirs, seen) = world.look();
+        world.carry_out(&theirs, seen, |_| fate(dice));
+        world.operator = ours;
+    }
+    world.carry_out(&plan, version, |_| fate(dice));
+    world.wait(plan.recheck);
+    if !world.mail.is_empty() && dice.roll(3) == 0 {
+        let index = dice.roll(world.mail.len());
+        world.deliver(index);
+    }
+}
+
+fn fate(dice: &mut Dice) -> Fate {
+    match dice.roll(16) {
+        0 => Fate::Hangs,
+        1 => Fate::Ends,
+        _ => Fate::Lands,
+    }
+}
+
 fn run(seed: u64, mut world: World) {
     world.healthy();
     world.group.failover.minimum_interval = Duration::ZERO;
@@ -83,8 +110,9 @@ fn run(seed: u64, mut world: World) {
                 acknowledged.push(row * 10 + who.ordinal());
             }
         }
-        world.pass();
+        passes(&mut world, &mut dice);
     }
+    world.mail.clear();
     world.history.push("======== faults stop".into());
     world.cuts.clear();
     for who in world.instances.keys().cloned().collect::<Vec<_>>() {
@@ -106,7 +134,8 @@ fn run(seed: u64, mut world: World) {
 fn seeds() -> std::ops::Range<u64> {
     match std::env::var("QUORATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..500,
+        None if std::env::var_os("QUORATE_LONG").is_some() => 0..5_000,
+        None => 0..150,
     }
 }
 

@@ -1,0 +1,188 @@
+//! The operator: what a pass sees, and what becomes of its effects.
+
+use super::*;
+
+impl World {
+    /// A new operator process: it remembers nothing.
+    pub fn operator_restarts(&mut self) {
+        self.operator = Operator::default();
+    }
+
+    pub fn observe(&self) -> Observation {
+        let replicas = self.instances.iter().map(|(n, instance)| {
+            let probe = match (instance.up && !instance.unreachable, instance.provisioned) {
+                (false, _) => Probe::Silent { why: "no answer within 1 s".into() },
+                (true, false) => Probe::LoginRefused,
+                (true, true) => Probe::Answered(Box::new(self.facts(n))),
+            };
+            let mode = self.group.replicas.get(n).copied().unwrap_or(Mode::Synchronous);
+            let silent = matches!(probe, Probe::Silent { .. });
+            let pod = Pod {
+                exists: true,
+                running: instance.up,
+                deleting: self.deleting.contains(n),
+                gate: self.gates.get(n).copied(),
+                ..Pod::default()
+            };
+            let replica = Replica {
+                mode,
+                wanted: self.group.replicas.contains_key(n),
+                pod,
+                probe,
+                silent_for: instance.silent_for,
+                silent_since: silent.then_some(0),
+                rejoining_for: instance.rejoining_for,
+            };
+            (n.clone(), replica)
+        });
+        Observation {
+            at: self.clock.as_secs() as i64,
+            group: self.group.clone(),
+            record: self.record.clone(),
+            known_databases: self.known.clone(),
+            replicas: replicas.collect(),
+            routed: self.routed.clone(),
+            suspected_for: self.operator.suspected_since.map_or(Duration::ZERO, |since| self.clock - since),
+            election_age: self.operator.election.map_or(Duration::ZERO, |(_, _, since)| self.clock - since),
+            since_unplanned: self.unplanned_at.map(|at| self.clock - at),
+            failover: self.operator.memo,
+            request: self.request.clone(),
+            certificates: self.certificates.clone(),
+        }
+    }
+
+    /// Looks and decides, as the current operator. Returns the version of the record it rests on.
+    pub fn look(&mut self) -> (Plan, u64) {
+        self.engine();
+        let key = self.record.as_ref().map(|r| (r.epoch, r.state));
+        if self.operator.election.map(|(epoch, state, _)| (epoch, state)) != key {
+            self.operator.election = key.map(|(epoch, state)| (epoch, state, self.clock));
+        }
+        let lost = decide::diagnose::primary_is_lost(&self.observe());
+        self.operator.suspected_since = if lost { self.operator.suspected_since.or(Some(self.clock)) } else { None };
+        let plan = decide::decide(&self.observe());
+        self.history.push(format!("{:>7} ms {} {}", self.clock.as_millis(), plan.reason, plan.message));
+        (plan, self.version)
+    }
+
+    /// Acts on a plan; `fate` says what becomes of each effect. A record that changed since fails the swap.
+    pub fn carry_out(&mut self, plan: &Plan, version: u64, mut fate: impl FnMut(&Step) -> Fate) {
+        let mut version = version;
+        for wave in &plan.waves {
+            let mut good = true;
+            for step in wave {
+                let fate = fate(step);
+                self.history.push(format!("           {}{step:?}", if fate == Fate::Lands { "" } else { "LOST " }));
+                let swap = matches!(step, Step::Record(_));
+                match fate {
+                    Fate::Ends => return self.operator_restarts(),
+                    _ if swap && version != self.version => good = false,
+                    Fate::Lands => good &= self.act(step),
+                    Fate::Hangs if swap => {
+                        self.act(step);
+                        return self.operator_restarts();
+                    }
+                    Fate::Hangs => {
+                        if let Step::Failover { epoch, .. } = step {
+                            self.operator.memo = Some(FailoverMemo { epoch: *epoch, answer: FailoverAnswer::Unknown });
+                        }
+                        self.mail.push(step.clone());
+                        good = false;
+                    }
+                }
+                if swap && good {
+                    version = self.version;
+                }
+            }
+            if !good {
+                break;
+            }
+        }
+        self.engine();
+    }
+
+    /// A batch whose answer was lost lands after all.
+    pub fn deliver(&mut self, index: usize) {
+        let step = self.mail.swap_remove(index);
+        self.history.push(format!("======== lands late: {step:?}"));
+        let memo = self.operator.memo;
+        self.act(&step);
+        self.operator.memo = memo;
+    }
+
+    pub fn wait(&mut self, time: Duration) {
+        self.clock += time.max(Duration::from_millis(10));
+        let primary = self.record.as_ref().map(|r| r.primary.clone());
+        for who in self.instances.keys().cloned().collect::<Vec<_>>() {
+            let there = Some(&who) == primary.as_ref() || self.connected(&who) == primary;
+            let instance = self.instances.get_mut(&who).unwrap();
+            instance.rejoining_for = if there || !instance.up { Duration::ZERO } else { instance.rejoining_for + time };
+        }
+    }
+
+    /// One pass: look, decide, act; then time passes.
+    pub fn pass(&mut self) -> Plan {
+        let (plan, version) = self.look();
+        self.carry_out(&plan, version, |_| Fate::Lands);
+        self.wait(plan.recheck);
+        plan
+    }
+
+    /// Passes until `done`, within `limit` of the world's time.
+    pub fn until(&mut self, what: &str, limit: Duration, done: impl Fn(&World, &Plan) -> bool) -> Duration {
+        let begin = self.clock;
+        loop {
+            let plan = self.pass();
+            if done(self, &plan) {
+                return self.clock - begin;
+            }
+            assert!(self.clock - begin < limit, "{what}: not within {limit:?}\n{}", self.history.join("\n"));
+        }
+    }
+
+    pub fn healthy(&mut self) -> Duration {
+        self.until("healthy", Duration::from_secs(60), |_, plan| {
+            plan.reason == decide::Reason::Healthy && plan.waves.is_empty()
+        })
+    }
+
+    pub(super) fn act(&mut self, step: &Step) -> bool {
+        match step {
+            Step::Record(record) => {
+                let newest = self.record.as_ref().map_or(0, |r| r.epoch);
+                assert!(record.epoch >= newest, "an epoch went back\n{}", self.history.join("\n"));
+                self.record = Some((**record).clone());
+                self.version += 1;
+                true
+            }
+            Step::KeepCertificate { replica, certificate } => {
+                self.certificates.insert(replica.clone(), certificate.clone());
+                true
+            }
+            Step::Route(to) => {
+                self.routed.read_write = to.clone();
+                true
+            }
+            Step::Label { replica, role, readable } => {
+                self.routed.roles.insert(replica.clone(), role.clone());
+                if *readable {
+                    self.routed.readable.insert(replica.clone())
+                } else {
+                    self.routed.readable.remove(replica)
+                };
+                true
+            }
+            Step::Answer { request, finished, message, .. } => {
+                self.answers.push((request.clone(), *finished, message.clone()));
+                self.request = None;
+                true
+            }
+            Step::Gate { replica, ready } => {
+                self.gates.insert(replica.clone(), *ready);
+                true
+            }
+            Step::Announce { .. } => true,
+            _ => self.act_on_instance(step),
+        }
+    }
+}
