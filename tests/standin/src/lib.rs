@@ -7,6 +7,7 @@
 //! | Module | What it knows |
 //! |---|---|
 //! | [`net`] | how bytes reach other hosts: TCP, or a simulated network |
+//! | [`sim`] | a network of hosts that can be cut, frozen and killed, on tokio's clock |
 //! | [`value`] | values, types, columns and what a batch answers |
 //! | [`errors`] | number, class, state and text of every message |
 //! | [`ddl`] | the typed statements that change a server or an availability group |
@@ -22,4 +23,5 @@
 pub mod ddl;
 pub mod errors;
 pub mod net;
+pub mod sim;
 pub mod value;
