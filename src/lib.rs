@@ -6,7 +6,7 @@
 //! | `api` | the contract with users: custom resources, and spec to model |
 //! | [`decide`] | the policy: observation in, plan out; pure |
 //! | `resources` | model to Kubernetes objects; pure |
-//! | `sql` | the only door to SQL Server |
+//! | [`sql`] | the only door to SQL Server |
 //! | `k8s` | the only door to Kubernetes |
 //! | `leader` | who may act |
 //! | `controller` | the shell: observe, decide, act, report |
@@ -16,3 +16,4 @@
 
 pub mod decide;
 pub mod model;
+pub mod sql;

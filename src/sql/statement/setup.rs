@@ -1,0 +1,100 @@
+//! Setting an instance up, as `sa`; every statement may run again.
+
+use super::{
+    Batch, Context, Login, Unbuildable,
+    name::{self, ENDPOINT, partner_literal, partner_quoted},
+};
+use crate::{
+    model::{
+        ReplicaName,
+        group::ENDPOINT_PORT,
+        name::{bracket, literal},
+    },
+    sql::{Secret, is_hex},
+};
+
+/// Our table, master key, own certificate, endpoint, and our two logins; the one that looks comes last, so that a look
+/// that is let in finds the rest.
+pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
+    let certificate = name::own_certificate(replica);
+    let text = [
+        "SET XACT_ABORT ON;".to_string(),
+        "IF OBJECT_ID(N'master.dbo.quorate') IS NULL\n    CREATE TABLE master.dbo.quorate (name sysname NOT NULL PRIMARY KEY, epoch bigint NOT NULL, settled nvarchar(max) NULL);".to_string(),
+        format!(
+            "IF NOT EXISTS (SELECT 1 FROM sys.symmetric_keys AS k WHERE k.name = N'##MS_DatabaseMasterKey##')\n    CREATE MASTER KEY ENCRYPTION BY PASSWORD = {};",
+            literal((context.random)().reveal())
+        ),
+        // It lasts longer than the volumes it lies on; START_DATE in the past allows for clocks that differ.
+        format!(
+            "IF NOT EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {})\n    CREATE CERTIFICATE {} WITH SUBJECT = {}, START_DATE = '20200101', EXPIRY_DATE = '20991231';",
+            literal(&certificate),
+            bracket(&certificate),
+            literal(&format!("mirroring endpoint of {replica}")),
+        ),
+        endpoint(&certificate),
+        login(name::ACT, context.act),
+        format!("GRANT ALTER ANY AVAILABILITY GROUP TO {};", bracket(name::ACT)),
+        format!("GRANT VIEW SERVER STATE TO {};", bracket(name::ACT)),
+        format!("GRANT VIEW ANY DEFINITION TO {};", bracket(name::ACT)),
+        format!("GRANT CONTROL ON ENDPOINT::{} TO {};", bracket(ENDPOINT), bracket(name::ACT)),
+        format!("GRANT SELECT, INSERT, UPDATE ON dbo.quorate TO {};", bracket(name::ACT)),
+        login(name::LOOK, context.look),
+        format!("GRANT VIEW SERVER STATE TO {};", bracket(name::LOOK)),
+        format!("GRANT VIEW ANY DEFINITION TO {};", bracket(name::LOOK)),
+        format!("GRANT CONNECT ANY DATABASE TO {};", bracket(name::LOOK)),
+        format!("GRANT SELECT ON dbo.quorate TO {};", bracket(name::LOOK)),
+    ]
+    .join("\n");
+    Batch::new(Login::Admin, text).within(30)
+}
+
+/// Express accepts the role WITNESS only (engine edition 4).
+fn endpoint(certificate: &str) -> String {
+    let create = |role: &str| {
+        format!(
+            "CREATE ENDPOINT {} STATE = STARTED AS TCP (LISTENER_PORT = {ENDPOINT_PORT}) FOR DATABASE_MIRRORING \
+             (ROLE = {role}, AUTHENTICATION = CERTIFICATE {}, ENCRYPTION = REQUIRED ALGORITHM AES);",
+            bracket(ENDPOINT),
+            bracket(certificate)
+        )
+    };
+    format!(
+        "IF NOT EXISTS (SELECT 1 FROM sys.database_mirroring_endpoints AS e WHERE e.name = {})\nBEGIN\n    IF CAST(SERVERPROPERTY('EngineEdition') AS int) = 4\n        {}\n    ELSE\n        {}\nEND;",
+        literal(ENDPOINT),
+        create("WITNESS"),
+        create("ALL"),
+    )
+}
+
+/// A login of ours with its user in `master`.
+fn login(login: &str, password: &Secret) -> String {
+    let (quoted, text, password) = (bracket(login), literal(login), literal(password.reveal()));
+    format!(
+        "IF SUSER_ID({text}) IS NULL\n    CREATE LOGIN {quoted} WITH PASSWORD = {password}, CHECK_POLICY = OFF;\nELSE\n    ALTER LOGIN {quoted} WITH PASSWORD = {password};\nIF USER_ID({text}) IS NULL\n    CREATE USER {quoted} FOR LOGIN {quoted};"
+    )
+}
+
+/// A partner's login, user and public certificate. It is admitted when it is new; one that was denied stays so.
+pub(super) fn import(partner: &ReplicaName, certificate: &str, context: &Context<'_>) -> Result<Batch, Unbuildable> {
+    if !is_hex(certificate) {
+        return Err(Unbuildable::NotHex("certificate"));
+    }
+    let (quoted, text) = (partner_quoted(partner), partner_literal(partner));
+    let password = literal((context.random)().reveal());
+    let text = format!(
+        "\
+SET XACT_ABORT ON;
+IF SUSER_ID({text}) IS NULL
+BEGIN
+    CREATE LOGIN {quoted} WITH PASSWORD = {password}, CHECK_POLICY = OFF;
+    GRANT CONNECT ON ENDPOINT::{} TO {quoted};
+END;
+IF USER_ID({text}) IS NULL
+    CREATE USER {quoted} FOR LOGIN {quoted};
+IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {text})
+    DROP CERTIFICATE {quoted};
+CREATE CERTIFICATE {quoted} AUTHORIZATION {quoted} FROM BINARY = 0x{certificate};",
+        bracket(ENDPOINT)
+    );
+    Ok(Batch::new(Login::Admin, text).within(10))
+}
