@@ -36,7 +36,8 @@ fn three_nodes_are_ready_and_pods_reach_one_another_by_name() {
         assert_eq!(condition(&kubectl_json(&["get", "node", node]), "Ready"), "True");
     }
     let _guards = workload();
-    let mut nodes: Vec<String> = ["db-0", "db-1", "db-2"].map(|name| text(&pod(name), "/spec/nodeName").to_owned()).into();
+    let mut nodes: Vec<String> =
+        ["db-0", "db-1", "db-2"].map(|name| text(&pod(name), "/spec/nodeName").to_owned()).into();
     nodes.sort();
     assert_eq!(nodes, ["n1", "n2", "n3"]);
     for (from, to) in [("db-0", "db-1"), ("db-1", "db-2"), ("db-2", "db-0")] {
@@ -95,7 +96,8 @@ fn a_killed_container_is_restarted_and_a_frozen_one_is_not_ready() {
 fn a_node_without_power_is_noticed_and_returns_with_its_data() {
     let _guards = workload();
     get("db-0", "localhost:8080/append/kept").unwrap();
-    let (node, address) = (text(&pod("db-0"), "/spec/nodeName").to_owned(), text(&pod("db-0"), "/status/podIP").to_owned());
+    let (node, address) =
+        (text(&pod("db-0"), "/spec/nodeName").to_owned(), text(&pod("db-0"), "/status/podIP").to_owned());
     node_off(&node);
     // A dead machine is silent: nobody refuses the connection.
     let error = get("db-1", &format!("{address}:8080/")).unwrap_err();

@@ -6,3 +6,4 @@
 mod world;
 
 mod api_server;
+mod nodes;

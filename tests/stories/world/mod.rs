@@ -3,6 +3,7 @@
 
 pub mod apiserver;
 pub mod clock;
+pub mod cluster;
 pub mod effects;
 pub mod history;
 pub mod random;
