@@ -22,6 +22,10 @@
 
 pub mod ddl;
 pub mod errors;
+pub mod faults;
+pub mod group;
+pub mod instance;
 pub mod net;
 pub mod sim;
+pub mod store;
 pub mod value;

@@ -1,0 +1,89 @@
+//! Switches for tests and for what the documentation leaves open. Safety switches default to the most dangerous reading
+//! that the documentation does not exclude, all others to the documented one.
+
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+/// How FAILOVER works inside: not documented, so every story runs with all three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailoverEngine {
+    /// Local and at once: the new number counts as committed when it is written here.
+    #[default]
+    Local,
+    /// Local, but nothing is acknowledged before a majority accepted the new configuration; acceptors refuse lower ones.
+    MajorityBeforeAcknowledging,
+    /// A majority must promise the new number before the promotion happens.
+    MajorityBeforePromotion,
+}
+
+impl FailoverEngine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Local, Self::MajorityBeforeAcknowledging, Self::MajorityBeforePromotion];
+}
+
+/// The switches.
+#[derive(Clone, Debug)]
+pub struct Switches {
+    /// How FAILOVER works inside.
+    pub failover: FailoverEngine,
+    /// A secondary follows any reachable primary; otherwise only one whose number is not lower than its own.
+    pub follows_lower_numbers: bool,
+    /// A RESOLVING replica goes back to a primary by itself after this.
+    pub returns_by_itself: Option<Duration>,
+    /// A restarted ex-primary comes back PRIMARY (one page of the documentation says so).
+    pub restarts_as_primary: bool,
+    /// A configuration-only replica accepts OFFLINE.
+    pub configuration_only_accepts_offline: bool,
+    /// DENY CONNECT cuts established endpoint connections, too.
+    pub deny_cuts_connections: bool,
+    /// CONNECT is checked by the side that opened the connection, too.
+    pub checks_outbound: bool,
+    /// A configuration-only replica allows a commit quorum above 0 (error 47108 says no, a table of the documentation yes).
+    pub commit_quorum_beside_configuration_only: bool,
+    /// After JOIN a replica is RESOLVING until told; otherwise SECONDARY.
+    pub joins_resolving: bool,
+    /// Time between the end of a role statement and the role change that it asked for.
+    pub role_delay: Duration,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            failover: FailoverEngine::Local,
+            follows_lower_numbers: true,
+            returns_by_itself: None,
+            restarts_as_primary: false,
+            configuration_only_accepts_offline: true,
+            deny_cuts_connections: false,
+            checks_outbound: true,
+            commit_quorum_beside_configuration_only: false,
+            joins_resolving: false,
+            role_delay: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Switches shared by everything in one instance; they may be turned while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<RwLock<Switches>>);
+
+impl Faults {
+    /// Switches as given.
+    pub fn new(switches: Switches) -> Self {
+        Self(Arc::new(RwLock::new(switches)))
+    }
+
+    /// The switches now.
+    pub fn get(&self) -> Switches {
+        self.0.read().map(|switches| switches.clone()).unwrap_or_default()
+    }
+
+    /// Turns switches.
+    pub fn set(&self, turn: impl FnOnce(&mut Switches)) {
+        if let Ok(mut switches) = self.0.write() {
+            turn(&mut switches);
+        }
+    }
+}

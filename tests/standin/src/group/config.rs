@@ -1,0 +1,156 @@
+//! The configuration of a group and one instance's persisted copy of it.
+
+use crate::store::disk::Disk;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+use uuid::Uuid;
+
+/// A replica in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaConfig {
+    /// `replica_id`
+    pub id: Uuid,
+    /// `tcp://host:port`
+    pub endpoint_url: String,
+    /// 0 asynchronous, 1 synchronous, 4 configuration only.
+    pub availability_mode: u8,
+    /// 0 automatic, 1 manual, 2 external.
+    pub failover_mode: u8,
+    /// 0 automatic, 1 manual.
+    pub seeding_mode: u8,
+    /// Seconds.
+    pub session_timeout: i64,
+    /// 0..100
+    pub backup_priority: i64,
+    /// 0 no, 1 read only, 2 all.
+    pub secondary_connections: u8,
+    /// 2 all, 3 read write.
+    pub primary_connections: u8,
+    /// `READ_ONLY_ROUTING_URL`
+    pub read_only_routing_url: Option<String>,
+    /// `READ_WRITE_ROUTING_URL`
+    pub read_write_routing_url: Option<String>,
+    /// `READ_ONLY_ROUTING_LIST`
+    pub read_only_routing_list: Vec<Vec<String>>,
+    /// It was connected once: only then does it count in configuration commits.
+    pub joined: bool,
+}
+
+impl ReplicaConfig {
+    /// Whether configuration commits ask it.
+    pub fn votes(&self) -> bool {
+        self.joined && self.availability_mode != 0
+    }
+
+    /// Whether it holds databases.
+    pub fn holds_data(&self) -> bool {
+        self.availability_mode != 4
+    }
+
+    /// Host and port of its endpoint.
+    pub fn address(&self) -> Option<(String, u16)> {
+        let rest = self.endpoint_url.strip_prefix("tcp://").or_else(|| self.endpoint_url.strip_prefix("TCP://"))?;
+        let (host, port) = rest.rsplit_once(':')?;
+        Some((host.into(), port.parse().ok()?))
+    }
+}
+
+/// A database in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseConfig {
+    /// `group_database_id`
+    pub id: Uuid,
+    /// Replicas marked SYNCHRONIZED, the primary among them.
+    pub synchronized: BTreeSet<String>,
+}
+
+/// One configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// `sequence_number`: promotions in the high half, other changes in the low half.
+    pub number: i64,
+    /// `group_id`
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Replicas by name.
+    pub replicas: BTreeMap<String, ReplicaConfig>,
+    /// Databases by name.
+    pub databases: BTreeMap<String, DatabaseConfig>,
+    /// `required_synchronized_secondaries_to_commit`
+    pub commit_quorum: i64,
+    /// `db_failover`
+    pub db_failover: bool,
+    /// `failure_condition_level`
+    pub failure_condition_level: i64,
+    /// Milliseconds.
+    pub health_check_timeout: i64,
+    /// 0..3
+    pub automated_backup_preference: u8,
+    /// Created WITH (WRITE_LEASE_VALIDITY).
+    pub external_lease: bool,
+}
+
+impl Config {
+    /// High half of the number.
+    pub fn major(&self) -> i64 {
+        self.number >> 32
+    }
+
+    /// Names of the replicas that vote.
+    pub fn voters(&self) -> BTreeSet<&str> {
+        self.replicas.iter().filter(|(_, replica)| replica.votes()).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Votes that commit a configuration: two synchronous replicas are the documented exception, one is enough.
+    pub fn majority(&self) -> usize {
+        let voters = self.voters().len();
+        if voters == 2 { 1 } else { voters / 2 + 1 }
+    }
+
+    /// Replicas other than `primary` that a commit in `database` waits for.
+    pub fn synchronized(&self, database: &str, primary: &str) -> BTreeSet<&str> {
+        let names = self
+            .databases
+            .get(database)
+            .map(|db| db.synchronized.iter().map(String::as_str).filter(|name| *name != primary).collect());
+        names.unwrap_or_default()
+    }
+}
+
+/// One instance's copy of a group, persisted before anybody is told of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// The last configuration accepted here.
+    pub config: Config,
+    /// It is known to be committed.
+    pub committed: bool,
+    /// Nothing below this is accepted any more.
+    pub promised: i64,
+    /// GRANT CREATE ANY DATABASE was said here.
+    pub may_create_databases: bool,
+    /// It was PRIMARY when it was last written.
+    pub was_primary: bool,
+    /// Databases that hold a copy here.
+    pub local: BTreeSet<String>,
+    /// Databases suspended here, with the documented reason number.
+    pub suspended: BTreeMap<String, u8>,
+}
+
+const FILE: &str = "availability-groups.json";
+
+/// Reads all copies of an instance.
+pub fn read(disk: &Disk) -> io::Result<BTreeMap<String, Copy>> {
+    match disk.read(FILE)? {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// Writes all copies of an instance.
+pub fn write(disk: &Disk, copies: &BTreeMap<String, Copy>) -> io::Result<()> {
+    disk.write(FILE, &serde_json::to_vec(copies)?)
+}

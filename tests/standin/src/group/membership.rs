@@ -1,0 +1,435 @@
+//! ADD, MODIFY and REMOVE of replicas and databases, and SET: configuration changes of a primary.
+
+use super::{
+    config::{Config, ReplicaConfig},
+    roles::{Group, Role},
+    statements::database_config,
+};
+use crate::{
+    ddl::{GroupOptions, ReplicaOptions},
+    errors::{Message, SqlResult},
+    instance::Shared,
+};
+use std::sync::Arc;
+
+/// Primary only: 41190 for members, 41140 for the rest.
+fn primary_only(group: &Arc<Group>, member: Option<(&str, &str)>) -> SqlResult<()> {
+    if group.state().role == Role::Primary {
+        return Ok(());
+    }
+    let name = &group.name;
+    Err(match member {
+        Some((verb, what)) => Message::new(
+            41_190,
+            16,
+            format!(
+                "Availability group '{name}' failed to process {verb}-{what} command. The local availability replica is not in a state that could process the command. Verify that the availability group is online and that the local availability replica is the primary replica, then retry the command."
+            ),
+        ),
+        None => Message::new(
+            41_140,
+            16,
+            format!(
+                "Availability group '{name}' cannot process the ALTER AVAILABILITY GROUP command, because the local availability replica is not the primary replica. Connect to the server instance that is currently hosting the primary replica of this availability group, and rerun the command."
+            ),
+        ),
+    })
+}
+
+/// A replica as CREATE or ADD REPLICA describes it.
+pub fn replica_config(
+    shared: &Arc<Shared>,
+    group: &str,
+    name: &str,
+    options: &ReplicaOptions,
+) -> SqlResult<ReplicaConfig> {
+    let mode = match options.availability_mode.as_deref() {
+        Some("SYNCHRONOUS_COMMIT") => 1,
+        Some("ASYNCHRONOUS_COMMIT") => 0,
+        Some("CONFIGURATION_ONLY") => 4,
+        _ => {
+            return Err(Message::new(
+                41_196,
+                16,
+                format!(
+                    "Failed to create availability replica '{name}': the option AVAILABILITY_MODE is missing or not valid."
+                ),
+            ));
+        }
+    };
+    let Some(endpoint_url) = options.endpoint_url.clone() else {
+        return Err(Message::new(
+            35_236,
+            15,
+            format!("The endpoint URL has not been specified for the availability replica '{name}'."),
+        ));
+    };
+    if mode == 4 {
+        let given = [
+            (options.failover_mode.is_some(), "FAILOVER_MODE"),
+            (options.seeding_mode.is_some(), "SEEDING_MODE"),
+            (options.secondary_connections.is_some(), "SECONDARY_ROLE"),
+            (options.backup_priority.is_some(), "BACKUP_PRIORITY"),
+        ];
+        if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
+            return Err(Message::new(
+                47_110,
+                15,
+                format!(
+                    "The '{option}' option is not valid for the '{name}' replica as it is a configuration-only. Remove this option, then retry the operation"
+                ),
+            ));
+        }
+    } else {
+        match options.failover_mode.as_deref() {
+            Some("EXTERNAL") => {}
+            Some(_) => {
+                return Err(Message::new(
+                    47_102,
+                    16,
+                    format!("The cluster type of availability group '{group}' only supports EXTERNAL failover mode."),
+                ));
+            }
+            None => {
+                return Err(Message::new(
+                    41_197,
+                    15,
+                    format!(
+                        "The FAILOVER_MODE option has not been specified for the replica '{name}'. Reenter the command, specifying a failover mode for the replica."
+                    ),
+                ));
+            }
+        }
+    }
+    let session_timeout = options.session_timeout.unwrap_or(10);
+    check_timeout(name, session_timeout)?;
+    Ok(ReplicaConfig {
+        id: shared.uuid(),
+        endpoint_url,
+        availability_mode: mode,
+        failover_mode: 2,
+        seeding_mode: u8::from(options.seeding_mode.as_deref() != Some("AUTOMATIC")),
+        session_timeout,
+        backup_priority: options.backup_priority.unwrap_or(50),
+        secondary_connections: connections(options.secondary_connections.as_deref()).unwrap_or(0),
+        primary_connections: if options.primary_connections.as_deref() == Some("READ_WRITE") { 3 } else { 2 },
+        read_only_routing_url: options.read_only_routing_url.clone(),
+        read_write_routing_url: options.read_write_routing_url.clone(),
+        read_only_routing_list: options.read_only_routing_list.clone().unwrap_or_default(),
+        joined: false,
+    })
+}
+
+fn connections(word: Option<&str>) -> Option<u8> {
+    match word? {
+        "NO" => Some(0),
+        "READ_ONLY" => Some(1),
+        _ => Some(2),
+    }
+}
+
+fn check_timeout(name: &str, seconds: i64) -> SqlResult<()> {
+    if seconds >= 5 {
+        return Ok(());
+    }
+    Err(Message::new(
+        35_214,
+        16,
+        format!(
+            "The {seconds} second session timeout of availability replica '{name}' is smaller than the minimum of 5 seconds."
+        ),
+    ))
+}
+
+/// What every configuration must satisfy.
+pub fn check(shared: &Arc<Shared>, config: &Config, operation: &str) -> SqlResult<()> {
+    let synchronous = config.replicas.values().filter(|replica| replica.availability_mode == 1).count() as i64;
+    let witnesses = config.replicas.values().filter(|replica| replica.availability_mode == 4).count();
+    if witnesses > 1 {
+        return Err(Message::new(
+            47_107,
+            16,
+            format!(
+                "The {operation} operation is not allowed by the current availability group configuration. The availability group '{}' only supports one replica which has configuration-only availability mode. Verify that the specified availability replica availability mode is correct, then retry the operation.",
+                config.name
+            ),
+        ));
+    }
+    let strict = !shared.faults.get().commit_quorum_beside_configuration_only;
+    if witnesses == 1 && strict && (config.commit_quorum > 0 || synchronous > 2) {
+        return Err(Message::new(
+            47_108,
+            16,
+            format!(
+                "The {operation} operation is not allowed by the current availability group configuration. The availability group '{}' only supports two synchronous mode replicas and required_synchronized_secondaries_to_commit is zero when configuration-only mode replica is specified. Verify that the specified availability replica availability mode is correct, then retry the operation.",
+                config.name
+            ),
+        ));
+    }
+    if config.commit_quorum > (synchronous - 1).max(0) {
+        return Err(Message::new(
+            35_248,
+            16,
+            format!(
+                "The {operation} operation is not allowed by the current availability group configuration. The required_synchronized_secondaries_to_commit {} is greater than the {} possible secondary synchronous-commit availability replicas in availability group '{}'. Verify that the specified availability replica availability mode is correct, then retry the operation.",
+                config.commit_quorum,
+                synchronous - 1,
+                config.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Proposes a change once nothing else is pending, and waits for its commit.
+async fn commit(
+    shared: &Arc<Shared>,
+    group: &Arc<Group>,
+    operation: &str,
+    change: impl Fn(&mut Config),
+) -> SqlResult<()> {
+    let base = group.state().committed.number;
+    group.settled(base).await?;
+    let mut next = group.state().committed.clone();
+    change(&mut next);
+    check(shared, &next, operation)?;
+    let number = group.propose(change)?;
+    group.settled(number).await?;
+    group.reconcile();
+    Ok(())
+}
+
+/// ADD REPLICA
+pub async fn add_replica(
+    shared: &Arc<Shared>,
+    group: &Arc<Group>,
+    name: String,
+    options: ReplicaOptions,
+) -> SqlResult<()> {
+    primary_only(group, Some(("ADD", "REPLICA")))?;
+    if group.state().committed.replicas.contains_key(&name) {
+        return Err(Message::new(
+            35_282,
+            16,
+            format!(
+                "Availability replica '{name}' cannot be added to availability group '{}'. The availability group already contains an availability replica with the specified name. Verify that the availability replica name and the availability group name are correct, then retry the operation.",
+                group.name
+            ),
+        ));
+    }
+    let replica = replica_config(shared, &group.name, &name, &options)?;
+    commit(shared, group, "ADD REPLICA", |config| {
+        config.replicas.insert(name.clone(), replica.clone());
+    })
+    .await
+}
+
+/// REMOVE REPLICA
+pub async fn remove_replica(group: &Arc<Group>, name: &str) -> SqlResult<()> {
+    primary_only(group, Some(("REMOVE", "REPLICA")))?;
+    if name.eq_ignore_ascii_case(&group.me) {
+        return Err(Message::new(
+            35_284,
+            16,
+            format!(
+                "Availability replica '{name}' cannot be removed from availability group '{}', because this replica is on the local instance of SQL Server. If the local availability replica is a secondary replica, connect to the server instance that is currently hosting the primary replica, and re-run the command.",
+                group.name
+            ),
+        ));
+    }
+    if !group.state().committed.replicas.contains_key(name) {
+        return Err(unknown_replica(group, name));
+    }
+    let shared = group.instance()?;
+    commit(&shared, group, "REMOVE REPLICA", |config| {
+        config.replicas.remove(name);
+        config.databases.values_mut().for_each(|database| {
+            database.synchronized.remove(name);
+        });
+    })
+    .await
+}
+
+fn unknown_replica(group: &Arc<Group>, name: &str) -> Message {
+    Message::new(
+        35_283,
+        16,
+        format!(
+            "Availability replica '{name}' cannot be removed from availability group '{}'. The availability group does not contain an availability replica with the specified name. Verify the availability group and availability replica names are correct, then retry the operation.",
+            group.name
+        ),
+    )
+}
+
+/// MODIFY REPLICA
+pub async fn modify_replica(
+    shared: &Arc<Shared>,
+    group: &Arc<Group>,
+    name: &str,
+    options: ReplicaOptions,
+) -> SqlResult<()> {
+    primary_only(group, None)?;
+    let Some(current) = group.state().committed.replicas.get(name).cloned() else {
+        return Err(Message::new(
+            35_210,
+            16,
+            format!(
+                "Failed to modify options for availability replica '{name}' in availability group '{}'. The specified availability group does not contain an availability replica with specified name. Verify that availability group name and availability replica name are correct, then retry the operation.",
+                group.name
+            ),
+        ));
+    };
+    if let Some(seconds) = options.session_timeout {
+        check_timeout(name, seconds)?;
+    }
+    let only_timeout =
+        ReplicaOptions { session_timeout: options.session_timeout, ..ReplicaOptions::default() } == options;
+    if current.availability_mode == 4 && !only_timeout {
+        return Err(Message::new(
+            47_112,
+            16,
+            "Only the SESSION_TIMEOUT property can be modified for a configuration-only replica.",
+        ));
+    }
+    let mode = match options.availability_mode.as_deref() {
+        Some("SYNCHRONOUS_COMMIT") => Some(1),
+        Some("ASYNCHRONOUS_COMMIT") => Some(0),
+        Some(_) => {
+            return Err(Message::new(
+                47_113,
+                16,
+                format!(
+                    "The 'AVAILABILITY_MODE' option is not valid for the '{name}' replica for modification. Remove this option, then retry the operation."
+                ),
+            ));
+        }
+        None => None,
+    };
+    commit(shared, group, "MODIFY REPLICA", |config| {
+        let Some(replica) = config.replicas.get_mut(name) else { return };
+        replica.availability_mode = mode.unwrap_or(replica.availability_mode);
+        replica.endpoint_url = options.endpoint_url.clone().unwrap_or_else(|| replica.endpoint_url.clone());
+        replica.session_timeout = options.session_timeout.unwrap_or(replica.session_timeout);
+        replica.backup_priority = options.backup_priority.unwrap_or(replica.backup_priority);
+        replica.secondary_connections =
+            connections(options.secondary_connections.as_deref()).unwrap_or(replica.secondary_connections);
+        if let Some(mode) = options.seeding_mode.as_deref() {
+            replica.seeding_mode = u8::from(mode != "AUTOMATIC");
+        }
+        replica.read_only_routing_url =
+            options.read_only_routing_url.clone().or_else(|| replica.read_only_routing_url.clone());
+        replica.read_write_routing_url =
+            options.read_write_routing_url.clone().or_else(|| replica.read_write_routing_url.clone());
+        if let Some(list) = &options.read_only_routing_list {
+            replica.read_only_routing_list.clone_from(list);
+        }
+    })
+    .await
+}
+
+/// ADD DATABASE
+pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<String>) -> SqlResult<()> {
+    primary_only(group, Some(("ADD", "DATABASE")))?;
+    for name in names {
+        let Some(database) = shared.database(&name) else {
+            return Err(Message::new(
+                35_238,
+                16,
+                format!(
+                    "Database '{name}' cannot be added to availability group '{}'. The database does not exist on this SQL Server instance. Verify that the database name is correct and that the database exists, then retry the operation.",
+                    group.name
+                ),
+            ));
+        };
+        if group.state().committed.databases.contains_key(&name) {
+            return Err(Message::new(
+                35_280,
+                16,
+                format!(
+                    "Database '{name}' cannot be added to availability group '{}'. The database is already joined to the specified availability group. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
+                    group.name
+                ),
+            ));
+        }
+        if !shared.has_log_chain(&name) {
+            return Err(Message::new(
+                1475,
+                16,
+                format!(
+                    "Database \"{name}\" might contain bulk logged changes that have not been backed up. Take a log backup on the principal database or primary database. Then restore this backup either on the mirror database to enable database mirroring or on every secondary database to enable you to join it to the availability group."
+                ),
+            ));
+        }
+        {
+            let mut state = group.state();
+            group.persist(&mut state, |copy| {
+                copy.local.insert(name.clone());
+            })?;
+        }
+        let entry = database_config(shared, &group.me);
+        commit(shared, group, "ADD DATABASE", |config| {
+            config.databases.insert(name.clone(), entry.clone());
+        })
+        .await?;
+        database.set_owner(Some(super::primary::owner(group)));
+        group.reconcile();
+    }
+    Ok(())
+}
+
+/// REMOVE DATABASE
+pub async fn remove_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<String>) -> SqlResult<()> {
+    primary_only(group, Some(("REMOVE", "DATABASE")))?;
+    for name in names {
+        if !group.state().committed.databases.contains_key(&name) {
+            return Err(Message::new(
+                41_132,
+                16,
+                format!(
+                    "Cannot join database '{name}' to availability group '{}'. The database is not part of the availability group.",
+                    group.name
+                ),
+            ));
+        }
+        commit(shared, group, "REMOVE DATABASE", |config| {
+            config.databases.remove(&name);
+        })
+        .await?;
+        let mut state = group.state();
+        group.persist(&mut state, |copy| {
+            copy.local.remove(&name);
+        })?;
+        drop(state);
+        if let Some(database) = shared.database(&name) {
+            database.set_owner(None);
+        }
+    }
+    Ok(())
+}
+
+/// SET (..)
+pub async fn set(shared: &Arc<Shared>, group: &Arc<Group>, options: GroupOptions) -> SqlResult<()> {
+    if options.write_lease_validity.is_some() {
+        let enabled = group.state().copy.config.external_lease;
+        return if enabled {
+            Ok(())
+        } else {
+            Err(Message::new(
+                47_116,
+                16,
+                format!(
+                    "The external lease cannot be set on availability group '{}'. External Lease updates are not enabled for this availability group.",
+                    group.name
+                ),
+            ))
+        };
+    }
+    primary_only(group, None)?;
+    commit(shared, group, "ALTER AVAILABILITY GROUP", |config| {
+        config.commit_quorum = options.required_synchronized_secondaries_to_commit.unwrap_or(config.commit_quorum);
+        config.db_failover = options.db_failover.unwrap_or(config.db_failover);
+        config.failure_condition_level = options.failure_condition_level.unwrap_or(config.failure_condition_level);
+        config.health_check_timeout = options.health_check_timeout.unwrap_or(config.health_check_timeout);
+    })
+    .await
+}

@@ -1,0 +1,19 @@
+//! The availability group: configuration, roles, commits, votes, transport, seeding.
+//!
+//! A configuration (number, members, who is SYNCHRONIZED, commit quorum) is accepted by one voter after another and
+//! committed when a majority has it; a write is acknowledged when every replica marked SYNCHRONIZED in the committed or
+//! the pending configuration has hardened it, and enough of them are connected.
+
+pub mod config;
+pub mod follow;
+pub mod identity;
+pub mod membership;
+pub mod primary;
+pub mod roles;
+pub mod serve;
+pub mod statements;
+pub mod transport;
+
+pub use config::{Config, Copy, ReplicaConfig};
+pub use identity::{Endpoint, Identity};
+pub use roles::Group;

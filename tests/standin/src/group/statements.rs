@@ -1,0 +1,410 @@
+//! CREATE, JOIN, ALTER and DROP AVAILABILITY GROUP, with the errors of each role.
+
+use super::{
+    config::{Config, Copy, DatabaseConfig, ReplicaConfig},
+    follow,
+    roles::{Group, Role},
+    transport::{self, Frame},
+};
+use crate::{
+    ddl::{GroupOptions, GroupStatement, ReplicaOptions},
+    errors::{Message, SqlResult},
+    faults::FailoverEngine,
+    instance::Shared,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+
+/// JOIN gives up after this (47106).
+const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A candidate waits so long for promises.
+const PROMISE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs one statement.
+pub async fn execute(
+    shared: &Arc<Shared>,
+    name: &str,
+    statement: GroupStatement,
+    external: bool,
+) -> SqlResult<Vec<Message>> {
+    if !shared.config.hadr_enabled {
+        return Err(Message::new(
+            47_105,
+            16,
+            "The Always On Availability Groups feature must be enabled for this server instance before you can perform availability group operations. Please enable the feature, then retry the operation.",
+        ));
+    }
+    let group = shared.group(name);
+    match (statement, group) {
+        (GroupStatement::Create { options, databases, replicas }, None) => {
+            create(shared, name, &options, databases, replicas).await?
+        }
+        (GroupStatement::Create { .. }, Some(_)) => {
+            return Err(Message::new(
+                41_042,
+                16,
+                format!(
+                    "The availability group '{name}' already exists. This error could be caused by a previous failed CREATE AVAILABILITY GROUP or DROP AVAILABILITY GROUP operation. If the availability group name you specified is correct, try dropping the availability group and then retry CREATE AVAILABILITY GROUP operation."
+                ),
+            ));
+        }
+        (GroupStatement::Join { cluster_type }, None) => join(shared, name, cluster_type.as_deref()).await?,
+        (GroupStatement::Join { .. }, Some(_)) => {
+            return Err(Message::new(
+                41_106,
+                16,
+                format!(
+                    "Cannot create an availability replica for availability group '{name}'. An availability replica of the specified availability group already exists on this instance of SQL Server. Verify that the specified availability group name and availability replica name are correct, then retry the operation."
+                ),
+            ));
+        }
+        (_, None) => return Err(not_there(name)),
+        (statement, Some(group)) => alter(shared, &group, statement, external).await?,
+    }
+    Ok(vec![])
+}
+
+fn not_there(name: &str) -> Message {
+    Message::new(
+        15_151,
+        16,
+        format!(
+            "Cannot alter the availability group '{name}', because it does not exist or you do not have permission."
+        ),
+    )
+}
+
+async fn alter(shared: &Arc<Shared>, group: &Arc<Group>, statement: GroupStatement, external: bool) -> SqlResult<()> {
+    match statement {
+        GroupStatement::Failover => failover(shared, group, false, external).await,
+        GroupStatement::ForceFailover => failover(shared, group, true, external).await,
+        GroupStatement::Offline => offline(shared, group),
+        GroupStatement::SetRoleSecondary => set_role_secondary(shared, group),
+        GroupStatement::GrantCreateAnyDatabase => may_create(group, true),
+        GroupStatement::DenyCreateAnyDatabase => may_create(group, false),
+        GroupStatement::Drop => drop_group(shared, group),
+        GroupStatement::AddReplica(name, options) => super::membership::add_replica(shared, group, name, options).await,
+        GroupStatement::ModifyReplica(name, options) => {
+            super::membership::modify_replica(shared, group, &name, options).await
+        }
+        GroupStatement::RemoveReplica(name) => super::membership::remove_replica(group, &name).await,
+        GroupStatement::AddDatabases(names) => super::membership::add_databases(shared, group, names).await,
+        GroupStatement::RemoveDatabases(names) => super::membership::remove_databases(shared, group, names).await,
+        GroupStatement::Set(options) => super::membership::set(shared, group, options).await,
+        GroupStatement::Create { .. } | GroupStatement::Join { .. } => Err(not_there(&group.name)),
+    }
+}
+
+async fn create(
+    shared: &Arc<Shared>,
+    name: &str,
+    options: &GroupOptions,
+    databases: Vec<String>,
+    replicas: Vec<(String, ReplicaOptions)>,
+) -> SqlResult<()> {
+    if options.cluster_type.as_deref() != Some("EXTERNAL") {
+        return Err(Message::new(
+            50_001,
+            16,
+            "CREATE AVAILABILITY GROUP with a CLUSTER_TYPE other than EXTERNAL is not supported by the stand-in.",
+        ));
+    }
+    let me = shared.config.server_name.clone();
+    let mut members = BTreeMap::new();
+    for (replica, options) in replicas {
+        let config = super::membership::replica_config(shared, name, &replica, &options)?;
+        if members.insert(replica.clone(), config).is_some() {
+            return Err(Message::new(
+                35_235,
+                16,
+                format!("The replica name '{replica}' was specified more than once."),
+            ));
+        }
+    }
+    let Some(local) =
+        members.iter_mut().find(|(replica, _)| replica.eq_ignore_ascii_case(&me)).map(|(_, config)| config)
+    else {
+        return Err(Message::new(
+            35_237,
+            16,
+            format!(
+                "None of the specified replicas for availability group {name} maps to the instance of SQL Server to which you are connected. Reenter the command, specifying this server instance to host one of the replicas. This replica will be the initial primary replica."
+            ),
+        ));
+    };
+    if local.availability_mode == 4 {
+        return Err(Message::new(
+            47_121,
+            16,
+            format!(
+                "The replica spec for the local replica '{me}' has an invalid availability mode. Valid values are SYNCHRONOUS_COMMIT and ASYNCHRONOUS_COMMIT."
+            ),
+        ));
+    }
+    local.joined = true;
+    let config = Config {
+        number: 1 << 32 | 1,
+        id: shared.uuid(),
+        name: name.into(),
+        replicas: members,
+        databases: BTreeMap::new(),
+        commit_quorum: options.required_synchronized_secondaries_to_commit.unwrap_or(0),
+        db_failover: options.db_failover.unwrap_or(false),
+        failure_condition_level: options.failure_condition_level.unwrap_or(3),
+        health_check_timeout: options.health_check_timeout.unwrap_or(30_000),
+        automated_backup_preference: 2,
+        external_lease: options.write_lease_validity.is_some(),
+    };
+    super::membership::check(shared, &config, "CREATE AVAILABILITY GROUP")?;
+    let copy = Copy {
+        config,
+        committed: true,
+        promised: 0,
+        may_create_databases: false,
+        was_primary: true,
+        local: BTreeSet::new(),
+        suspended: BTreeMap::new(),
+    };
+    let group = shared.add_group(name, copy)?;
+    group.state().fork = shared.random();
+    group.become_role(Role::Primary)?;
+    if !databases.is_empty() {
+        super::membership::add_databases(shared, &group, databases).await?;
+    }
+    Ok(())
+}
+
+/// Takes the configuration from the primary that lists this instance and reaches its endpoint.
+async fn join(shared: &Arc<Shared>, name: &str, cluster_type: Option<&str>) -> SqlResult<()> {
+    if cluster_type != Some("EXTERNAL") {
+        return Err(Message::new(
+            47_100,
+            16,
+            format!(
+                "The cluster type of availability group '{name}' doesn't match its primary configuration. Verify that the specified availability group cluster type is correct, then retry the operation."
+            ),
+        ));
+    }
+    let config = timeout(JOIN_TIMEOUT, shared.invited(name)).await.ok().flatten().ok_or_else(|| Message::new(47_106, 16, format!("Cannot join availability group '{name}'. Download configuration timeout. Please check primary configuration, network connectivity and firewall setup, then retry the operation.")))?;
+    let copy = Copy {
+        config,
+        committed: true,
+        promised: 0,
+        may_create_databases: false,
+        was_primary: false,
+        local: BTreeSet::new(),
+        suspended: BTreeMap::new(),
+    };
+    let group = shared.add_group(name, copy)?;
+    if !shared.faults.get().joins_resolving {
+        group.become_role(Role::Secondary)?;
+    }
+    Ok(())
+}
+
+async fn failover(shared: &Arc<Shared>, group: &Arc<Group>, force: bool, external: bool) -> SqlResult<()> {
+    if !external {
+        return Err(Message::new(
+            47_104,
+            16,
+            format!(
+                "This operation cannot be performed on the availability group '{}' because it has EXTERNAL cluster type. Use the cluster management tools to perform the operation.",
+                group.name
+            ),
+        ));
+    }
+    let number = {
+        let mut state = group.state();
+        let own = state.copy.config.replicas.get(&group.me).cloned();
+        if own.as_ref().is_some_and(|own| own.availability_mode == 4) {
+            return Err(Message::new(
+                47_109,
+                16,
+                format!(
+                    "Availability group '{}' cannot failover to this replica. Configuration-only replica cannot become primary. An attempt to fail over an availability group failed. The replica is a configuration-only replica and cannot become a primary replica.",
+                    group.name
+                ),
+            ));
+        }
+        if state.role == Role::Primary {
+            return Err(Message::new(
+                41_122,
+                16,
+                format!(
+                    "Cannot failover availability group '{}' to this instance of SQL Server. The local availability replica is already the primary replica of the availability group. To failover this availability group to another instance of SQL Server, run the failover command on that instance of SQL Server. If local instance of SQL Server is intended to host the primary replica of the availability group, then no action is required.",
+                    group.name
+                ),
+            ));
+        }
+        if state.pending_failover {
+            return Err(Message::new(
+                41_113,
+                16,
+                format!(
+                    "Cannot failover availability group '{}' to this instance of SQL Server because a failover command is already pending on the local replica of this availability group. Wait for the pending failover command to complete before issuing another command on the local replica of this availability group.",
+                    group.name
+                ),
+            ));
+        }
+        let me = &group.me;
+        let ready = state.copy.config.databases.iter().all(|(name, database)| {
+            database.synchronized.contains(me)
+                && state.copy.local.contains(name)
+                && !state.copy.suspended.contains_key(name)
+        });
+        let synchronous = own.is_some_and(|own| own.availability_mode == 1);
+        if !force && !(ready && synchronous) {
+            return Err(refused(&group.name));
+        }
+        state.pending_failover = true;
+        (state.copy.config.major().max(state.copy.promised >> 32) + 1) << 32
+    };
+    let engine = shared.faults.get().failover;
+    if engine == FailoverEngine::MajorityBeforePromotion && !promised(shared, group, number).await {
+        group.state().pending_failover = false;
+        return Err(refused(&group.name));
+    }
+    sleep(shared.faults.get().role_delay).await;
+    promote(shared, group, number, engine, force)
+}
+
+/// 41142
+fn refused(name: &str) -> Message {
+    Message::new(
+        41_142,
+        16,
+        format!(
+            "The availability replica for availability group '{name}' on this instance of SQL Server cannot become the primary replica. One or more databases are not synchronized or have not joined the availability group. If the availability replica uses the asynchronous-commit mode, consider performing a forced manual failover (with possible data loss). Otherwise, once all local secondary databases are joined and synchronized, you can perform a planned manual failover to this secondary replica (without data loss). For more information, see SQL Server Books Online."
+        ),
+    )
+}
+
+/// Asks every other voter to promise; a majority must, and none of those may have accepted more than this replica.
+async fn promised(shared: &Arc<Shared>, group: &Arc<Group>, number: i64) -> bool {
+    let config = group.state().copy.config.clone();
+    let voters = config.voters();
+    let mut votes = usize::from(voters.contains(group.me.as_str()));
+    for voter in voters.iter().filter(|voter| **voter != group.me) {
+        let Some((host, port)) = config.replicas.get(*voter).and_then(ReplicaConfig::address) else { continue };
+        let ask = async {
+            let mut session =
+                follow::call(shared, &host, port, &Frame::Promise { group: group.name.clone(), number }).await?;
+            transport::receive(&mut session.stream).await
+        };
+        if let Ok(Ok(Frame::Promised { granted, accepted })) = timeout(PROMISE_TIMEOUT, ask).await {
+            if accepted > config.number {
+                return false;
+            }
+            votes += usize::from(granted);
+        }
+    }
+    votes >= config.majority()
+}
+
+fn promote(
+    shared: &Arc<Shared>,
+    group: &Arc<Group>,
+    number: i64,
+    engine: FailoverEngine,
+    force: bool,
+) -> SqlResult<()> {
+    {
+        let mut state = group.state();
+        let me = group.me.clone();
+        group.persist(&mut state, |copy| {
+            copy.config.number = number;
+            copy.promised = copy.promised.max(number);
+            copy.committed = engine == FailoverEngine::Local;
+            if force {
+                copy.config.databases.values_mut().for_each(|database| database.synchronized = BTreeSet::from([me.clone()]));
+                copy.suspended.clear();
+            }
+        })?;
+        state.fork = shared.random();
+    }
+    group.become_role(Role::Primary)?;
+    if engine == FailoverEngine::MajorityBeforeAcknowledging {
+        let number = group.propose(|_| {})?;
+        let mut state = group.state();
+        state.hold = state.pending.as_ref().is_some_and(|pending| pending.config.number == number);
+    }
+    Ok(())
+}
+
+fn offline(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
+    let configuration_only =
+        group.state().copy.config.replicas.get(&group.me).is_some_and(|own| own.availability_mode == 4);
+    if configuration_only && !shared.faults.get().configuration_only_accepts_offline {
+        return Err(Message::new(
+            41_150,
+            16,
+            format!(
+                "Failed to take availability group '{}' offline. The Windows Server Failover Clustering (WSFC) service may not be running, or the specified availability group name may be invalid.",
+                group.name
+            ),
+        ));
+    }
+    change_later(shared, group, Role::Resolving)
+}
+
+fn set_role_secondary(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
+    if group.state().role == Role::Secondary {
+        return Ok(());
+    }
+    change_later(shared, group, Role::Secondary)
+}
+
+/// The statement returns before the role changes.
+fn change_later(shared: &Arc<Shared>, group: &Arc<Group>, role: Role) -> SqlResult<()> {
+    if group.state().role == role {
+        return Ok(());
+    }
+    let delay = shared.faults.get().role_delay;
+    let reign = group.state().reign;
+    let later = group.clone();
+    shared.spawn(async move {
+        sleep(delay).await;
+        if later.state().reign == reign {
+            let _ = later.become_role(role);
+        }
+    });
+    Ok(())
+}
+
+fn may_create(group: &Arc<Group>, allowed: bool) -> SqlResult<()> {
+    let mut state = group.state();
+    if state.copy.config.replicas.get(&group.me).is_some_and(|own| own.availability_mode == 4) {
+        return Err(Message::new(
+            47_111,
+            16,
+            format!(
+                "Local availability replica for availability group '{}' cannot be granted permission to create databases. The replica is a configuration-only and cannot host databases inside the availability group.",
+                group.name
+            ),
+        ));
+    }
+    group.persist(&mut state, |copy| copy.may_create_databases = allowed)
+}
+
+/// Only the local instance leaves; databases stay, in their state by role.
+fn drop_group(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
+    let primary = group.state().role == Role::Primary;
+    let local: Vec<String> = group.state().copy.local.iter().cloned().collect();
+    shared.remove_group(&group.name)?;
+    for name in local {
+        if let Some(database) = shared.database(&name) {
+            database.set_owner(None);
+            shared.set_restoring(&name, !primary)?;
+        }
+    }
+    Ok(())
+}
+
+/// A database joins the configuration on the primary.
+pub fn database_config(shared: &Arc<Shared>, me: &str) -> DatabaseConfig {
+    DatabaseConfig { id: shared.uuid(), synchronized: BTreeSet::from([me.to_string()]) }
+}

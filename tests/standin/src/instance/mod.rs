@@ -1,0 +1,573 @@
+//! One SQL Server: its databases, its availability groups, start, stop and crash.
+
+pub mod snapshot;
+
+use crate::{
+    ddl::{GroupStatement, HadrStatement},
+    errors::{Message, SqlResult},
+    faults::Faults,
+    group::{self, Copy, Group, Identity, roles::Role},
+    net::SharedNetwork,
+    store::database::Database,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+
+pub use crate::store::{
+    database::{Database as OpenDatabase, RowSet, Transaction},
+    disk::{Disk, MemoryDisk},
+};
+pub use snapshot::Snapshot;
+
+/// What an instance is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `SERVERPROPERTY('ServerName')`
+    pub server_name: String,
+    /// `16.0.4225.2`
+    pub version: String,
+    /// `Developer Edition (64-bit)`
+    pub edition: String,
+    /// 2 Standard, 3 Enterprise and Developer, 4 Express.
+    pub engine_edition: i32,
+    /// `IsHadrEnabled`
+    pub hadr_enabled: bool,
+    /// Its files.
+    pub disk: Disk,
+    /// Server collation.
+    pub collation: String,
+    /// Where its random numbers start.
+    pub seed: u64,
+}
+
+/// System databases: local, never in a group.
+pub const SYSTEM: [&str; 4] = ["master", "tempdb", "model", "msdb"];
+
+/// A database as the server's catalog knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseEntry {
+    /// `database_id`
+    pub id: i32,
+    /// FULL, else SIMPLE.
+    pub full: bool,
+    /// A backup started the log chain.
+    pub log_chain: bool,
+    /// Left a group as a secondary: RESTORING until dropped or joined again.
+    pub restoring: bool,
+}
+
+/// The inside of an instance.
+pub struct Shared {
+    /// What it is.
+    pub config: Config,
+    /// How it reaches others.
+    pub network: SharedNetwork,
+    /// Switches.
+    pub faults: Faults,
+    /// Its catalog's word on certificates.
+    pub identity: Arc<dyn Identity>,
+    databases: Mutex<BTreeMap<String, Arc<Database>>>,
+    entries: Mutex<BTreeMap<String, DatabaseEntry>>,
+    groups: Mutex<BTreeMap<String, Arc<Group>>>,
+    copies: Mutex<BTreeMap<String, Copy>>,
+    joining: Mutex<BTreeMap<String, mpsc::Sender<group::Config>>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    random: AtomicU64,
+    alive: AtomicBool,
+}
+
+const ENTRIES: &str = "databases.json";
+
+/// One SQL Server. Clones are the same one.
+#[derive(Clone)]
+pub struct Instance(Arc<Shared>);
+
+impl Instance {
+    /// Starts from what the disk holds: crash recovery of databases, every group RESOLVING, the endpoint listening.
+    pub async fn start(
+        config: Config,
+        network: SharedNetwork,
+        faults: Faults,
+        identity: Arc<dyn Identity>,
+    ) -> io::Result<Self> {
+        let entries: BTreeMap<String, DatabaseEntry> = match config.disk.read(ENTRIES)? {
+            Some(bytes) => serde_json::from_slice(&bytes)?,
+            None => BTreeMap::new(),
+        };
+        let copies = group::config::read(&config.disk)?;
+        let random = AtomicU64::new(
+            config.seed ^ copies.values().map(|copy| copy.config.number as u64).sum::<u64>().wrapping_mul(31),
+        );
+        let shared = Arc::new(Shared {
+            config,
+            network,
+            faults,
+            identity,
+            databases: Mutex::default(),
+            entries: Mutex::new(entries),
+            groups: Mutex::default(),
+            copies: Mutex::new(copies.clone()),
+            joining: Mutex::default(),
+            tasks: Mutex::default(),
+            random,
+            alive: AtomicBool::new(true),
+        });
+        shared.open_databases(&copies)?;
+        for (name, copy) in copies {
+            let was_primary = copy.was_primary;
+            let group = Group::new(&shared, &name, copy);
+            shared.groups().insert(name, group.clone());
+            for local in group.state().copy.local.clone() {
+                if let Some(database) = shared.database(&local) {
+                    database.set_owner(Some(group::primary::owner(&group)));
+                }
+            }
+            if was_primary && shared.faults.get().restarts_as_primary {
+                group.state().fork = shared.random();
+                group.become_role(Role::Primary).map_err(io::Error::other)?;
+            }
+        }
+        let listening = shared.clone();
+        shared.spawn(async move { listen(listening).await });
+        Ok(Self(shared))
+    }
+
+    /// Stops.
+    pub fn stop(&self) {
+        self.0.end();
+    }
+
+    /// kill -9: nothing more happens, nothing more is written.
+    pub fn crash(&self) {
+        self.0.end();
+    }
+
+    /// The inside, for views.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
+    /// What it is.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Its switches.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// One moment, for the views.
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot::take(&self.0)
+    }
+
+    /// A statement on an availability group. `external`: the session said `external_cluster = yes`.
+    pub async fn execute_group(
+        &self,
+        group: &str,
+        statement: GroupStatement,
+        external: bool,
+    ) -> SqlResult<Vec<Message>> {
+        group::statements::execute(&self.0, group, statement, external).await
+    }
+
+    /// `ALTER DATABASE .. SET HADR`.
+    pub async fn execute_hadr(&self, database: &str, statement: HadrStatement) -> SqlResult<Vec<Message>> {
+        let owner = self.0.group_of(database);
+        let Some(group) = owner else {
+            return Err(Message::new(
+                35_242,
+                16,
+                format!(
+                    "Cannot complete this ALTER DATABASE <database-name> SET HADR operation on database '{database}'. The database is not joined to an availability group. After the database has joined the availability group, retry the command."
+                ),
+            ));
+        };
+        let mut state = group.state();
+        match statement {
+            HadrStatement::Suspend => group.persist(&mut state, |copy| {
+                copy.suspended.insert(database.into(), 0);
+            })?,
+            HadrStatement::Resume => group.persist(&mut state, |copy| {
+                copy.suspended.remove(database);
+            })?,
+            HadrStatement::Join(_) => {
+                return Err(Message::new(
+                    41_145,
+                    10,
+                    format!(
+                        "Cannot join database '{database}' to availability group '{}'. The database has already joined the availability group. This is an informational message. No user action is required.",
+                        group.name
+                    ),
+                ));
+            }
+            HadrStatement::Off => {
+                group.persist(&mut state, |copy| {
+                    copy.local.remove(database);
+                })?;
+                drop(state);
+                if let Some(local) = self.0.database(database) {
+                    local.set_owner(None);
+                }
+                self.0.set_restoring(database, true)?;
+                return Ok(vec![]);
+            }
+        }
+        drop(state);
+        group.touch();
+        Ok(vec![])
+    }
+
+    /// CREATE DATABASE; error 1801 when it exists.
+    pub async fn create_database(&self, name: &str) -> SqlResult<()> {
+        if self.0.database(name).is_some() {
+            return Err(Message::new(
+                1801,
+                16,
+                format!("Database '{name}' already exists. Choose a different database name."),
+            )
+            .state(3));
+        }
+        self.0.create(name).map(|_| ()).map_err(disk_error)
+    }
+
+    /// DROP DATABASE; 3701 when it does not exist, 3752 while it is in a group.
+    pub async fn drop_database(&self, name: &str) -> SqlResult<()> {
+        if self.0.database(name).is_none() || SYSTEM.contains(&name) {
+            return Err(Message::new(
+                3701,
+                11,
+                format!("Cannot drop the database '{name}', because it does not exist or you do not have permission."),
+            ));
+        }
+        if self.0.group_of(name).is_some() {
+            return Err(Message::new(
+                3752,
+                16,
+                format!(
+                    "The database '{name}' is currently joined to an availability group. Before you can drop the database, you need to remove it from the availability group."
+                ),
+            ));
+        }
+        self.0.databases().remove(name);
+        self.0.entries().remove(name);
+        self.0.save_entries().map_err(disk_error)?;
+        Database::erase(&self.0.config.disk, name).map_err(disk_error)
+    }
+
+    /// SET RECOVERY; leaving FULL ends the log chain.
+    pub async fn set_recovery(&self, name: &str, full: bool) -> SqlResult<()> {
+        if !full && self.0.group_of(name).is_some() {
+            return Err(Message::new(
+                1468,
+                16,
+                format!(
+                    "The operation cannot be performed on database \"{name}\" because it is involved in a database mirroring session or an availability group. Some operations are not allowed on a database that is participating in a database mirroring session or in an availability group."
+                ),
+            ));
+        }
+        self.0.change_entry(name, |entry| {
+            entry.log_chain &= full;
+            entry.full = full;
+        })
+    }
+
+    /// BACKUP DATABASE: the stand-in keeps no backup, but the log chain starts.
+    pub async fn backup_database(&self, name: &str) -> SqlResult<()> {
+        self.0.change_entry(name, |entry| entry.log_chain = entry.full)
+    }
+
+    /// BACKUP LOG; 4208 in SIMPLE, 4214 without a chain.
+    pub async fn backup_log(&self, name: &str) -> SqlResult<()> {
+        match self.0.entries().get(name) {
+            Some(entry) if !entry.full => Err(Message::new(
+                4208,
+                16,
+                "The statement BACKUP LOG is not allowed while the recovery model is SIMPLE. Use BACKUP DATABASE or change the recovery model using ALTER DATABASE.",
+            )),
+            Some(entry) if !entry.log_chain => Err(Message::new(
+                4214,
+                16,
+                "BACKUP LOG cannot be performed because there is no current database backup.",
+            )),
+            Some(_) => Ok(()),
+            None => Err(unknown(name)),
+        }
+    }
+
+    /// Opens a database for a session: 911 unknown, 927 restoring, 976 / 978 / 983 / 988 by role.
+    pub fn open(&self, name: &str, read_only_intent: bool) -> SqlResult<Arc<Database>> {
+        let database = self.0.database(name).ok_or_else(|| unknown(name))?;
+        if self.0.entries().get(name).is_some_and(|entry| entry.restoring) {
+            return Err(Message::new(
+                927,
+                14,
+                format!("Database '{name}' cannot be opened. It is in the middle of a restore."),
+            )
+            .state(2));
+        }
+        if let Some(group) = self.0.group_of(name) {
+            group::primary::may_connect(&group, name, read_only_intent)?;
+        }
+        Ok(database)
+    }
+}
+
+fn unknown(name: &str) -> Message {
+    Message::new(911, 16, format!("Database '{name}' does not exist. Make sure that the name is entered correctly."))
+}
+
+fn disk_error(error: io::Error) -> Message {
+    Message::new(823, 24, format!("The operating system returned error {error} to SQL Server."))
+}
+
+/// Listens on the endpoint while it is started.
+async fn listen(shared: Arc<Shared>) {
+    let mut changes = shared.identity.changes();
+    loop {
+        let endpoint = shared.identity.endpoint().filter(|endpoint| endpoint.started);
+        if let Some(endpoint) = endpoint {
+            tokio::select! {
+                biased;
+                () = stopped(&shared, &mut changes, endpoint.port) => {}
+                result = serve(&shared, endpoint.port) => {
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "the endpoint cannot listen");
+                        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    }
+                }
+            }
+            // Stopping the endpoint drops every session of its groups.
+            for group in shared.all_groups() {
+                group.drop_sessions();
+            }
+        } else if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until the endpoint is stopped, moved or gone.
+async fn stopped(shared: &Shared, changes: &mut watch::Receiver<u64>, port: u16) {
+    loop {
+        let same = shared.identity.endpoint().is_some_and(|endpoint| endpoint.started && endpoint.port == port);
+        if !same || changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, port: u16) -> io::Result<()> {
+    let mut listener = shared.network.listen(port).await?;
+    loop {
+        let stream = listener.accept().await?;
+        let Some(own) = shared.identity.endpoint() else { continue };
+        let shared = shared.clone();
+        let owner = shared.clone();
+        owner.spawn(async move {
+            let handshake = tokio::time::timeout(std::time::Duration::from_secs(10), group::transport::accept(stream, &own)).await;
+            let Ok(Ok(session)) = handshake else { return };
+            if !shared.identity.authorize(&session.peer) {
+                tracing::warn!("Database Mirroring login attempt failed: the partner has no CONNECT permission on the endpoint (28048)");
+                return;
+            }
+            if let Err(error) = group::serve::answer(shared, session).await {
+                tracing::debug!(%error, "session ended");
+            }
+        });
+    }
+}
+
+impl Shared {
+    /// Whether it runs.
+    pub fn alive(&self) -> bool {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.alive.store(false, Ordering::SeqCst);
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
+        for group in self.all_groups() {
+            group.end();
+        }
+    }
+
+    /// Runs a task until the instance ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if self.alive() {
+            let handle = tokio::spawn(task);
+            let mut tasks = lock(&self.tasks);
+            tasks.retain(|task| !task.is_finished());
+            tasks.push(handle.abort_handle());
+        }
+    }
+
+    fn open_databases(self: &Arc<Self>, copies: &BTreeMap<String, Copy>) -> io::Result<()> {
+        for name in SYSTEM {
+            if !self.entries().contains_key(name) {
+                let id = self.entries().len() as i32 + 1;
+                self.entries()
+                    .insert(name.into(), DatabaseEntry { id, full: false, log_chain: false, restoring: false });
+            }
+        }
+        self.save_entries()?;
+        let names: Vec<String> = self.entries().keys().cloned().collect();
+        for name in names {
+            // A database of a group is not redone by the start: its log may hold what nobody acknowledged.
+            let grouped = copies.values().any(|copy| copy.local.contains(&name));
+            let database = Database::open(&self.config.disk, &name, !grouped)?;
+            self.databases().insert(name, database);
+        }
+        Ok(())
+    }
+
+    /// A database by name, in any case.
+    pub fn database(&self, name: &str) -> Option<Arc<Database>> {
+        let databases = self.databases();
+        databases
+            .get(name)
+            .or_else(|| {
+                databases.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, database)| database)
+            })
+            .cloned()
+    }
+
+    /// Creates a database, or returns the one there.
+    pub fn create(&self, name: &str) -> io::Result<Arc<Database>> {
+        if let Some(database) = self.database(name) {
+            return Ok(database);
+        }
+        let database = Database::open(&self.config.disk, name, true)?;
+        let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
+        self.entries().insert(name.into(), DatabaseEntry { id, full: true, log_chain: false, restoring: false });
+        self.databases().insert(name.into(), database.clone());
+        self.save_entries()?;
+        Ok(database)
+    }
+
+    /// Catalog entries of databases.
+    pub fn entries(&self) -> MutexGuard<'_, BTreeMap<String, DatabaseEntry>> {
+        lock(&self.entries)
+    }
+
+    fn databases(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Database>>> {
+        lock(&self.databases)
+    }
+
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Group>>> {
+        lock(&self.groups)
+    }
+
+    fn save_entries(&self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&*self.entries())?;
+        self.config.disk.write(ENTRIES, &bytes)
+    }
+
+    fn change_entry(&self, name: &str, change: impl FnOnce(&mut DatabaseEntry)) -> SqlResult<()> {
+        match self.entries().get_mut(name) {
+            Some(entry) => change(entry),
+            None => return Err(unknown(name)),
+        }
+        self.save_entries().map_err(disk_error)
+    }
+
+    /// Marks a database RESTORING or not.
+    pub fn set_restoring(&self, name: &str, restoring: bool) -> SqlResult<()> {
+        self.change_entry(name, |entry| entry.restoring = restoring)
+    }
+
+    /// Whether a log chain exists.
+    pub fn has_log_chain(&self, name: &str) -> bool {
+        self.entries().get(name).is_some_and(|entry| entry.full && entry.log_chain)
+    }
+
+    /// A group by name.
+    pub fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups().iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, group)| group.clone())
+    }
+
+    /// All groups.
+    pub fn all_groups(&self) -> Vec<Arc<Group>> {
+        self.groups().values().cloned().collect()
+    }
+
+    /// The group that a database belongs to here.
+    pub fn group_of(&self, database: &str) -> Option<Arc<Group>> {
+        self.all_groups()
+            .into_iter()
+            .find(|group| group.state().copy.local.iter().any(|name| name.eq_ignore_ascii_case(database)))
+    }
+
+    /// Adds a group with its copy, RESOLVING.
+    pub fn add_group(self: &Arc<Self>, name: &str, copy: Copy) -> SqlResult<Arc<Group>> {
+        self.save_copy(name, &copy).map_err(disk_error)?;
+        let group = Group::new(self, name, copy);
+        self.groups().insert(name.into(), group.clone());
+        Ok(group)
+    }
+
+    /// Removes a group from this instance.
+    pub fn remove_group(&self, name: &str) -> SqlResult<()> {
+        if let Some(group) = self.groups().remove(name) {
+            group.end();
+        }
+        let mut copies = lock(&self.copies);
+        copies.remove(name);
+        group::config::write(&self.config.disk, &copies).map_err(disk_error)
+    }
+
+    /// Persists a group's copy. Nothing is written after a crash.
+    pub fn save_copy(&self, name: &str, copy: &Copy) -> io::Result<()> {
+        if !self.alive() {
+            return Err(io::Error::other("the instance ended"));
+        }
+        let mut copies = lock(&self.copies);
+        copies.insert(name.into(), copy.clone());
+        group::config::write(&self.config.disk, &copies)
+    }
+
+    /// Waits for the invitation of a primary: JOIN.
+    pub async fn invited(&self, name: &str) -> Option<group::Config> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        lock(&self.joining).insert(name.into(), sender);
+        let config = receiver.recv().await;
+        lock(&self.joining).remove(name);
+        config
+    }
+
+    /// A primary invites: takes the configuration when a JOIN waits for it.
+    pub fn invite(&self, name: &str, config: group::Config) -> bool {
+        let waiting = lock(&self.joining).get(name).cloned();
+        waiting.is_some_and(|waiting| waiting.try_send(config).is_ok())
+    }
+
+    /// SplitMix64 from the instance's seed.
+    pub fn random(&self) -> u64 {
+        let mut z = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A GUID from the same source.
+    pub fn uuid(&self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes((u128::from(self.random()) << 64 | u128::from(self.random())).to_be_bytes())
+            .into_uuid()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,551 @@
+//! One database: SQLite holds what is committed, the log holds what is hardened.
+//!
+//! A transaction runs in an open SQLite transaction; its statements become one log record. Commit hardens the record,
+//! waits until the database's owner (its availability group) has the acknowledgements it demands, then commits SQLite.
+//! What nobody acknowledged was never committed here, so there is nothing to undo: the record is cut from the log when
+//! the replica rejoins, or redone when it is promoted.
+
+use super::{
+    disk::Disk,
+    log::{Cell, Log, Record, Statement},
+};
+use crate::errors::{Message, SqlResult};
+use futures::future::BoxFuture;
+use rusqlite::{Connection, OpenFlags, types::Value};
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+/// The availability group that a database belongs to.
+pub trait Owner: Send + Sync {
+    /// Whether a session may read or write now. Returns the reign: another one later means that the role was lost.
+    fn admit(&self, database: &str, write: bool) -> SqlResult<u64>;
+    /// Fork of records written now.
+    fn fork(&self) -> u64;
+    /// Something was hardened: ship it.
+    fn hardened(&self);
+    /// Waits until everybody who must has hardened `lsn`. Error: it is not acknowledged and must not be.
+    fn acknowledged<'a>(&'a self, database: &'a str, lsn: u64, reign: u64) -> BoxFuture<'a, SqlResult<()>>;
+}
+
+/// A result set in SQLite's values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowSet {
+    /// Names and declared types.
+    pub columns: Vec<(String, Option<String>)>,
+    /// Rows.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// Parameters of a statement: name with `@`, value.
+pub type Parameters = [(String, Value)];
+
+/// One database.
+pub struct Database {
+    name: String,
+    disk: Disk,
+    files: Mutex<Files>,
+    owner: Mutex<Option<Arc<dyn Owner>>>,
+    writer: Arc<AsyncMutex<()>>,
+    /// Grows when open transactions are thrown out.
+    generation: AtomicU64,
+}
+
+struct Files {
+    write: Connection,
+    read: Connection,
+    log: Log,
+    applied: u64,
+}
+
+/// Distinguishes databases in SQLite's shared memory.
+static UNIQUE: AtomicU64 = AtomicU64::new(0);
+
+impl Database {
+    /// Opens the database of that name, recovering what the log holds up to `upto`; creates it when there are no files.
+    pub fn open(disk: &Disk, name: &str, redo: bool) -> io::Result<Arc<Self>> {
+        let image = Image::read(disk, name)?;
+        let (write, read) = connections().map_err(io::Error::other)?;
+        let log = Log::read(
+            disk,
+            &log_name(name),
+            image.as_ref().map_or(0, |i| i.lsn),
+            image.as_ref().map_or(0, |i| i.fork),
+        )?;
+        let mut files = Files { write, read, applied: log.base, log };
+        if let Some(image) = &image {
+            files.load(&image.bytes).map_err(io::Error::other)?;
+        } else {
+            Image { lsn: 0, fork: 0, bytes: vec![] }.write(disk, name)?;
+        }
+        if redo {
+            let end = files.log.end();
+            files.redo(end).map_err(io::Error::other)?;
+        }
+        Ok(Arc::new(Self {
+            name: name.into(),
+            disk: disk.clone(),
+            files: Mutex::new(files),
+            owner: Mutex::new(None),
+            writer: Arc::default(),
+            generation: AtomicU64::new(0),
+        }))
+    }
+
+    /// Whether files of that name exist.
+    pub fn exists(disk: &Disk, name: &str) -> io::Result<bool> {
+        Ok(disk.read(&image_name(name))?.is_some())
+    }
+
+    /// Removes its files.
+    pub fn erase(disk: &Disk, name: &str) -> io::Result<()> {
+        disk.remove(&log_name(name))?;
+        disk.remove(&image_name(name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Hands it to a group, or takes it away.
+    pub fn set_owner(&self, owner: Option<Arc<dyn Owner>>) {
+        *lock(&self.owner) = owner;
+        self.throw_out();
+    }
+
+    fn owner(&self) -> Option<Arc<dyn Owner>> {
+        lock(&self.owner).clone()
+    }
+
+    /// Rolls open transactions back; their sessions get an error at the next step.
+    pub fn throw_out(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let files = lock(&self.files);
+        if !files.write.is_autocommit() {
+            let _ = files.write.execute_batch("ROLLBACK");
+        }
+    }
+
+    /// Reads committed data.
+    pub async fn query(&self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
+        if let Some(owner) = self.owner() {
+            owner.admit(&self.name, false)?;
+        }
+        rows(&lock(&self.files).read, sql, parameters)
+    }
+
+    /// Runs `work` on the connection that sees committed data, e.g. to attach views to it.
+    pub fn with_reader<T>(&self, work: impl FnOnce(&mut Connection) -> SqlResult<T>) -> SqlResult<T> {
+        if let Some(owner) = self.owner() {
+            owner.admit(&self.name, false)?;
+        }
+        work(&mut lock(&self.files).read)
+    }
+
+    /// Begins a transaction; waits for the one before it: one writer at a time is a limit of the stand-in.
+    pub async fn begin(self: &Arc<Self>) -> SqlResult<Transaction> {
+        let owner = self.owner();
+        let admitted = match &owner {
+            Some(owner) => owner.admit(&self.name, true)?,
+            None => 0,
+        };
+        let turn = self.writer.clone().lock_owned().await;
+        let reign = match &owner {
+            Some(owner) => owner.admit(&self.name, true)?,
+            None => 0,
+        };
+        if admitted != reign {
+            return Err(lost(&self.name));
+        }
+        let generation = self.generation.load(Ordering::SeqCst);
+        lock(&self.files).write.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
+        Ok(Transaction {
+            database: self.clone(),
+            owner,
+            reign,
+            generation,
+            statements: vec![],
+            open: true,
+            _turn: turn,
+        })
+    }
+
+    /// Position of the last hardened record.
+    pub fn end(&self) -> u64 {
+        lock(&self.files).log.end()
+    }
+
+    /// Position of the last committed record.
+    pub fn applied(&self) -> u64 {
+        lock(&self.files).applied
+    }
+
+    /// The forks of its log.
+    pub fn forks(&self) -> Vec<(u64, u64)> {
+        lock(&self.files).log.forks()
+    }
+
+    /// Last position that it has in common with a partner's log. `None`: it needs the image.
+    pub fn common(&self, theirs: &[(u64, u64)]) -> Option<u64> {
+        lock(&self.files).log.common(theirs)
+    }
+
+    /// Up to `most` records after `lsn`.
+    pub fn records_after(&self, lsn: u64, most: usize) -> Vec<Record> {
+        lock(&self.files).log.after(lsn).iter().take(most).cloned().collect()
+    }
+
+    /// A secondary hardens records.
+    pub fn receive(&self, records: &[Record]) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        let new: Vec<_> = records.iter().filter(|record| record.lsn > files.log.end()).cloned().collect();
+        Log::harden(&self.disk, &log_name(&self.name), &new)?;
+        files.log.push(&new);
+        Ok(())
+    }
+
+    /// Commits records up to `lsn` in SQLite.
+    pub fn redo(&self, lsn: u64) -> SqlResult<()> {
+        let mut files = lock(&self.files);
+        if !files.write.is_autocommit() {
+            let _ = files.write.execute_batch("ROLLBACK");
+        }
+        files.redo(lsn).map_err(sqlite)
+    }
+
+    /// Cuts the log after `lsn`, which nobody acknowledged. Error: it reaches into what is committed here.
+    pub fn cut(&self, lsn: u64) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        if lsn < files.log.base {
+            return Err(io::Error::other("the log does not reach back so far"));
+        }
+        let rebuild = lsn < files.applied;
+        files.log.cut(lsn);
+        files.log.rewrite(&self.disk, &log_name(&self.name))?;
+        if rebuild {
+            let image = Image::read(&self.disk, &self.name)?.ok_or_else(|| io::Error::other("no image"))?;
+            files.load(&image.bytes).map_err(io::Error::other)?;
+            files.applied = files.log.base;
+            files.redo(lsn).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// The committed state as an image with its position and fork.
+    pub fn image(&self) -> SqlResult<(u64, u64, Vec<u8>)> {
+        let files = lock(&self.files);
+        let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
+        Ok((files.applied, fork, files.dump().map_err(sqlite)?))
+    }
+
+    /// Starts again from a partner's image.
+    pub fn seed(&self, lsn: u64, fork: u64, bytes: Vec<u8>) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        let image = Image { lsn, fork, bytes };
+        // The old log must not be read on top of the new image: it goes first.
+        files.log.restart(lsn, fork);
+        files.log.rewrite(&self.disk, &log_name(&self.name))?;
+        image.write(&self.disk, &self.name)?;
+        files.load(&image.bytes).map_err(io::Error::other)?;
+        files.applied = lsn;
+        Ok(())
+    }
+}
+
+impl Files {
+    fn redo(&mut self, lsn: u64) -> rusqlite::Result<()> {
+        let pending: Vec<_> = self.log.after(self.applied).iter().filter(|record| record.lsn <= lsn).cloned().collect();
+        for record in pending {
+            self.write.execute_batch("BEGIN IMMEDIATE")?;
+            for statement in &record.statements {
+                let parameters: Vec<_> =
+                    statement.parameters.iter().map(|(name, cell)| (name.clone(), cell.clone().into())).collect();
+                execute(&self.write, &statement.sql, &parameters)?;
+            }
+            self.write.execute_batch("COMMIT")?;
+            self.applied = record.lsn;
+        }
+        Ok(())
+    }
+
+    fn dump(&self) -> rusqlite::Result<Vec<u8>> {
+        let mut copy = Connection::open_in_memory()?;
+        rusqlite::backup::Backup::new(&self.read, &mut copy)?.run_to_completion(
+            1_000,
+            std::time::Duration::ZERO,
+            None,
+        )?;
+        Ok(copy.serialize("main")?.to_vec())
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
+        let (mut write, read) = connections()?;
+        if !bytes.is_empty() {
+            let mut image = Connection::open_in_memory()?;
+            image.deserialize_read_exact("main", bytes, bytes.len(), false)?;
+            rusqlite::backup::Backup::new(&image, &mut write)?.run_to_completion(
+                1_000,
+                std::time::Duration::ZERO,
+                None,
+            )?;
+        }
+        (self.write, self.read) = (write, read);
+        Ok(())
+    }
+}
+
+/// A transaction in one database. Dropping it rolls back.
+pub struct Transaction {
+    database: Arc<Database>,
+    owner: Option<Arc<dyn Owner>>,
+    reign: u64,
+    generation: u64,
+    statements: Vec<Statement>,
+    open: bool,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Transaction {
+    fn check(&self) -> SqlResult<()> {
+        let same = self.database.generation.load(Ordering::SeqCst) == self.generation;
+        if same { Ok(()) } else { Err(lost(&self.database.name)) }
+    }
+
+    /// Runs a statement that changes something. Returns the rows changed.
+    pub async fn execute(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<usize> {
+        self.check()?;
+        let changed = execute(&lock(&self.database.files).write, sql, parameters).map_err(sqlite)?;
+        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        self.statements.push(Statement { sql: sql.into(), parameters });
+        Ok(changed)
+    }
+
+    /// Reads what this transaction sees.
+    pub async fn query(&self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
+        self.check()?;
+        rows(&lock(&self.database.files).write, sql, parameters)
+    }
+
+    /// Runs `work` on the connection of this transaction, e.g. for a statement that both changes and returns rows; the
+    /// statement is recorded.
+    pub async fn execute_returning(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
+        self.check()?;
+        let set = rows(&lock(&self.database.files).write, sql, parameters)?;
+        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        self.statements.push(Statement { sql: sql.into(), parameters });
+        Ok(set)
+    }
+
+    /// Marks a point to which [`Self::rollback_to`] returns: a failed statement undoes only itself.
+    pub fn savepoint(&mut self) -> SqlResult<usize> {
+        self.check()?;
+        lock(&self.database.files).write.execute_batch("SAVEPOINT statement").map_err(sqlite)?;
+        Ok(self.statements.len())
+    }
+
+    /// Undoes everything since the savepoint.
+    pub fn rollback_to(&mut self, mark: usize) -> SqlResult<()> {
+        self.check()?;
+        self.statements.truncate(mark);
+        lock(&self.database.files).write.execute_batch("ROLLBACK TO statement; RELEASE statement").map_err(sqlite)
+    }
+
+    /// Keeps everything since the savepoint.
+    pub fn release(&mut self) -> SqlResult<()> {
+        self.check()?;
+        lock(&self.database.files).write.execute_batch("RELEASE statement").map_err(sqlite)
+    }
+
+    /// Commits. Error: not acknowledged; it may still turn out committed after a failover, as in the real engine.
+    ///
+    /// Runs to its end even when the caller goes away: a record in the log has to be committed or refused.
+    pub async fn commit(self) -> SqlResult<()> {
+        let name = self.database.name.clone();
+        match tokio::spawn(self.finish()).await {
+            Ok(result) => result,
+            Err(_) => Err(lost(&name)),
+        }
+    }
+
+    async fn finish(mut self) -> SqlResult<()> {
+        self.check()?;
+        if self.statements.is_empty() {
+            self.open = false;
+            return lock(&self.database.files).write.execute_batch("COMMIT").map_err(sqlite);
+        }
+        let lsn = self.harden()?;
+        if let Some(owner) = &self.owner {
+            owner.hardened();
+            owner.acknowledged(&self.database.name, lsn, self.reign).await?;
+        }
+        self.check()?;
+        self.open = false;
+        let mut files = lock(&self.database.files);
+        files.write.execute_batch("COMMIT").map_err(sqlite)?;
+        files.applied = lsn;
+        drop(files);
+        if let Some(owner) = &self.owner {
+            owner.hardened();
+        }
+        Ok(())
+    }
+
+    fn harden(&mut self) -> SqlResult<u64> {
+        if let Some(owner) = &self.owner
+            && owner.admit(&self.database.name, true)? != self.reign
+        {
+            return Err(lost(&self.database.name));
+        }
+        let mut files = lock(&self.database.files);
+        let fork = self.owner.as_ref().map_or(files.log.base_fork, |owner| owner.fork());
+        let record = Record { lsn: files.log.end() + 1, fork, statements: std::mem::take(&mut self.statements) };
+        let lsn = record.lsn;
+        let records = [record];
+        Log::harden(&self.database.disk, &log_name(&self.database.name), &records).map_err(|error| {
+            Message::new(9001, 21, format!("The log for database '{}' is not available: {error}", self.database.name))
+        })?;
+        files.log.push(&records);
+        Ok(lsn)
+    }
+
+    /// Rolls back.
+    pub fn rollback(self) {}
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.open && self.check().is_ok() {
+            let files = lock(&self.database.files);
+            if !files.write.is_autocommit() {
+                let _ = files.write.execute_batch("ROLLBACK");
+            }
+        }
+    }
+}
+
+fn connections() -> rusqlite::Result<(Connection, Connection)> {
+    let uri = format!("file:/standin-{}?vfs=memdb", UNIQUE.fetch_add(1, Ordering::Relaxed));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok((Connection::open_with_flags(&uri, flags)?, Connection::open_with_flags(&uri, flags)?))
+}
+
+fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare_cached(sql)?;
+    bind(&mut statement, parameters)?;
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    drop(rows);
+    drop(statement);
+    Ok(connection.changes() as usize)
+}
+
+/// Runs a query on a connection.
+pub fn rows(connection: &Connection, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
+    let mut statement = connection.prepare(sql).map_err(sqlite)?;
+    bind(&mut statement, parameters).map_err(sqlite)?;
+    let columns: Vec<_> = statement
+        .columns()
+        .into_iter()
+        .map(|column| (column.name().to_string(), column.decl_type().map(str::to_string)))
+        .collect();
+    let width = columns.len();
+    let mut found = Vec::new();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        found.push((0..width).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<Value>>>().map_err(sqlite)?);
+    }
+    Ok(RowSet { columns, rows: found })
+}
+
+fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
+    for (name, value) in parameters {
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// SQLite's error as a message; the T-SQL engine gives it its real number.
+fn sqlite(error: rusqlite::Error) -> Message {
+    Message::new(50_000, 16, error.to_string())
+}
+
+/// The role went away under a transaction.
+fn lost(database: &str) -> Message {
+    Message::new(
+        983,
+        14,
+        format!(
+            "Unable to access availability database '{database}' because the database replica is not in the PRIMARY or SECONDARY role. Connections to an availability database is permitted only when the database replica is in the PRIMARY or SECONDARY role. Try the operation again later."
+        ),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn log_name(database: &str) -> String {
+    format!("{database}.log")
+}
+
+fn image_name(database: &str) -> String {
+    format!("{database}.mdf")
+}
+
+struct Image {
+    lsn: u64,
+    fork: u64,
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    fn read(disk: &Disk, name: &str) -> io::Result<Option<Self>> {
+        let Some(bytes) = disk.read(&image_name(name))? else { return Ok(None) };
+        let number = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+        let (Some(lsn), Some(fork)) = (number(0), number(8)) else { return Err(io::Error::other("damaged image")) };
+        Ok(Some(Self { lsn, fork, bytes: bytes.get(16..).unwrap_or_default().to_vec() }))
+    }
+
+    fn write(&self, disk: &Disk, name: &str) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
+        bytes.extend(self.lsn.to_le_bytes());
+        bytes.extend(self.fork.to_le_bytes());
+        bytes.extend(&self.bytes);
+        disk.write(&image_name(name), &bytes)
+    }
+}
+
+impl From<Value> for Cell {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Integer(i) => Self::Integer(i),
+            Value::Real(f) => Self::Real(f),
+            Value::Text(t) => Self::Text(t),
+            Value::Blob(b) => Self::Blob(b),
+        }
+    }
+}
+
+impl From<Cell> for Value {
+    fn from(cell: Cell) -> Self {
+        match cell {
+            Cell::Null => Self::Null,
+            Cell::Integer(i) => Self::Integer(i),
+            Cell::Real(f) => Self::Real(f),
+            Cell::Text(t) => Self::Text(t),
+            Cell::Blob(b) => Self::Blob(b),
+        }
+    }
+}

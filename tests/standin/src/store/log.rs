@@ -1,0 +1,210 @@
+//! The transaction log of one database: one record per committed transaction, synced before anybody hears of it.
+//!
+//! A record's *fork* names the reign of the primary that wrote it, so that two logs agree up to the last record with the
+//! same number and fork: the recovery fork of SQL Server docs, "Recovery paths".
+
+use super::disk::Disk;
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// One value of a statement's parameters, as SQLite has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Cell {
+    /// NULL
+    Null,
+    /// Integer
+    Integer(i64),
+    /// Float
+    Real(f64),
+    /// Text
+    Text(String),
+    /// Bytes
+    Blob(Vec<u8>),
+}
+
+/// One statement: SQLite text without anything that differs between runs, and its named parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    /// SQLite text.
+    pub sql: String,
+    /// Parameters.
+    pub parameters: Vec<(String, Cell)>,
+}
+
+/// One transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Position, from 1 without gaps.
+    pub lsn: u64,
+    /// Reign of the primary that wrote it.
+    pub fork: u64,
+    /// What it does.
+    pub statements: Vec<Statement>,
+}
+
+/// The log of one database from `base` on; what is before is in the database image.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Everything up to here is in the image.
+    pub base: u64,
+    /// Fork of the record at `base`.
+    pub base_fork: u64,
+    records: Vec<Record>,
+}
+
+impl Log {
+    /// Position of the last record.
+    pub fn end(&self) -> u64 {
+        self.records.last().map_or(self.base, |record| record.lsn)
+    }
+
+    /// Records after `lsn`.
+    pub fn after(&self, lsn: u64) -> &[Record] {
+        let start = self.records.partition_point(|record| record.lsn <= lsn);
+        self.records.get(start..).unwrap_or_default()
+    }
+
+    /// Fork of the record at `lsn`. `None`: not in this log.
+    pub fn fork_at(&self, lsn: u64) -> Option<u64> {
+        if lsn == self.base {
+            return Some(self.base_fork);
+        }
+        let index = self.records.binary_search_by_key(&lsn, |record| record.lsn).ok()?;
+        self.records.get(index).map(|record| record.fork)
+    }
+
+    /// The last position of each fork, in order: what a partner needs to find the common prefix.
+    pub fn forks(&self) -> Vec<(u64, u64)> {
+        let mut forks: Vec<(u64, u64)> = vec![(self.base_fork, self.base)];
+        for record in &self.records {
+            match forks.last_mut() {
+                Some(last) if last.0 == record.fork => last.1 = record.lsn,
+                _ => forks.push((record.fork, record.lsn)),
+            }
+        }
+        forks
+    }
+
+    /// Last position at which this log and a partner's, described by its forks, agree. `None`: not in what is kept here.
+    pub fn common(&self, theirs: &[(u64, u64)]) -> Option<u64> {
+        let ours = self.forks();
+        theirs.iter().rev().find_map(|(fork, last)| {
+            let own = ours.iter().find(|(own, _)| own == fork)?;
+            let common = own.1.min(*last);
+            (self.fork_at(common) == Some(*fork)).then_some(common)
+        })
+    }
+
+    /// Adds records without writing them; they must follow on.
+    pub fn push(&mut self, records: &[Record]) {
+        self.records.extend(records.iter().filter(|record| record.lsn > self.end()).cloned().collect::<Vec<_>>());
+    }
+
+    /// Forgets records after `lsn`.
+    pub fn cut(&mut self, lsn: u64) {
+        self.records.retain(|record| record.lsn <= lsn);
+    }
+
+    /// Starts again from an image.
+    pub fn restart(&mut self, base: u64, base_fork: u64) {
+        *self = Self { base, base_fork, records: vec![] };
+    }
+
+    /// Reads a log file; a torn tail is left out. Returns the log of what follows the image at `base`.
+    pub fn read(disk: &Disk, name: &str, base: u64, base_fork: u64) -> io::Result<Self> {
+        let mut log = Self { base, base_fork, records: vec![] };
+        let bytes = disk.read(name)?.unwrap_or_default();
+        let mut rest = bytes.as_slice();
+        while let Some((record, tail)) = parse(rest) {
+            if record.lsn == log.end() + 1 {
+                log.records.push(record);
+            }
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            log.rewrite(disk, name)?;
+        }
+        Ok(log)
+    }
+
+    /// Writes records at the end of the file, synced.
+    pub fn harden(disk: &Disk, name: &str, records: &[Record]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for record in records {
+            frame(record, &mut bytes)?;
+        }
+        disk.append(name, &bytes)
+    }
+
+    /// Writes the whole file anew, after a cut or a new image.
+    pub fn rewrite(&self, disk: &Disk, name: &str) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for record in &self.records {
+            frame(record, &mut bytes)?;
+        }
+        disk.write(name, &bytes)
+    }
+}
+
+/// Length, checksum, JSON.
+fn frame(record: &Record, out: &mut Vec<u8>) -> io::Result<()> {
+    let body = serde_json::to_vec(record)?;
+    out.extend((body.len() as u32).to_le_bytes());
+    out.extend(checksum(&body).to_le_bytes());
+    out.extend(body);
+    Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Option<(Record, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(8)?;
+    let length = u32::from_le_bytes(head.get(..4)?.try_into().ok()?) as usize;
+    let sum = u32::from_le_bytes(head.get(4..)?.try_into().ok()?);
+    let (body, rest) = rest.split_at_checked(length)?;
+    let record = (checksum(body) == sum).then(|| serde_json::from_slice(body).ok())??;
+    Some((record, rest))
+}
+
+/// FNV-1a, enough to tell a torn write.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(lsn: u64, fork: u64) -> Record {
+        Record {
+            lsn,
+            fork,
+            statements: vec![Statement {
+                sql: format!("insert {lsn}"),
+                parameters: vec![("@a".into(), Cell::Integer(1))],
+            }],
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_is_left_out_and_the_rest_survives() {
+        let disk = Disk::memory();
+        Log::harden(&disk, "l", &[record(1, 7), record(2, 7)]).unwrap();
+        disk.append("l", &[9, 0, 0, 0, 1]).unwrap();
+        let log = Log::read(&disk, "l", 0, 0).unwrap();
+        assert_eq!(log.end(), 2);
+        Log::harden(&disk, "l", &[record(3, 7)]).unwrap();
+        assert_eq!(Log::read(&disk, "l", 0, 0).unwrap().end(), 3);
+    }
+
+    #[test]
+    fn two_logs_agree_up_to_the_end_of_their_last_common_fork() {
+        let mut old = Log::default();
+        old.push(&[record(1, 7), record(2, 7), record(3, 7), record(4, 7)]);
+        let mut new = Log::default();
+        new.push(&[record(1, 7), record(2, 7), record(3, 8)]);
+        assert_eq!(new.common(&old.forks()), Some(2));
+        assert_eq!(old.common(&new.forks()), Some(2));
+        let mut later = new.clone();
+        later.restart(3, 8);
+        assert_eq!(later.common(&old.forks()), None, "what they share is only in the image");
+    }
+}
