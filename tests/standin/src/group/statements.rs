@@ -320,7 +320,10 @@ fn promote(
             copy.promised = copy.promised.max(number);
             copy.committed = engine == FailoverEngine::Local;
             if force {
-                copy.config.databases.values_mut().for_each(|database| database.synchronized = BTreeSet::from([me.clone()]));
+                copy.config
+                    .databases
+                    .values_mut()
+                    .for_each(|database| database.synchronized = BTreeSet::from([me.clone()]));
                 copy.suspended.clear();
             }
         })?;
