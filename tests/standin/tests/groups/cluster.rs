@@ -245,6 +245,12 @@ impl Cluster {
         sent && self.eventually(Duration::from_secs(3), |c| c.role(name) == Some(Role::Resolving)).await
     }
 
+    pub fn admit_only(&self, name: &str, partner: &str) {
+        let denied = self.names.iter().filter(|other| *other != name && *other != partner).cloned().collect();
+        *self.keys[name].denied.lock().unwrap() = denied;
+        self.keys[name].changes.send_modify(|count| *count += 1);
+    }
+
     pub fn admit_all(&self, name: &str) {
         self.keys[name].denied.lock().unwrap().clear();
         self.keys[name].changes.send_modify(|count| *count += 1);

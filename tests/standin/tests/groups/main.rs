@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod cluster;
+mod histories;
 
 use cluster::{ASYNC, Cluster, SYNC, WITNESS};
 use standin::{ddl::GroupStatement, faults::FailoverEngine, group::roles::Role};
@@ -176,4 +177,24 @@ async fn a_denied_partner_cannot_connect() {
     assert!(!cluster.connected("sql-2"), "the primary is denied");
     cluster.admit_all("sql-2");
     cluster.until("connected", |c| c.connected("sql-2")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_skips_the_stand_down_loses_an_acknowledged_write() {
+    let cluster = three(1).await;
+    cluster.net.cut("sql-0", "sql-1");
+    cluster.until("dropped by the other two", |c| c.synchronized("sql-0") == ["sql-0", "sql-2"]).await;
+    assert!(cluster.write("sql-0", 1).await.unwrap());
+    cluster.statement("sql-1", GroupStatement::Failover).await.unwrap();
+    cluster.until("primary", |c| c.role("sql-1") == Some(Role::Primary)).await;
+    assert!(cluster.stand_down("sql-2", &["sql-1"]).await);
+    cluster.admit_only("sql-2", "sql-1");
+    cluster.statement("sql-2", GroupStatement::SetRoleSecondary).await.unwrap();
+    cluster.until("writable", |c| c.running["sql-1"].open("db", false).is_ok() && c.connected("sql-2")).await;
+    assert!(cluster.write("sql-1", 2).await.unwrap());
+    assert_eq!(
+        cluster.rows("sql-1").await.unwrap(),
+        [2].into(),
+        "the engine alone does not protect: this is what the gate is for"
+    );
 }
