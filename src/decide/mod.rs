@@ -9,13 +9,17 @@ mod members;
 pub mod observation;
 pub mod plan;
 mod promote;
+pub mod reason;
+mod settle;
 mod setup;
 pub mod status;
 mod switchover;
+mod warnings;
 
 pub use election::{ElectionState, Record};
 pub use observation::Observation;
-pub use plan::{Plan, Reason, Step};
+pub use plan::{Plan, Step};
+pub use reason::Reason;
 
 /// The whole policy: what one pass does about what it saw.
 pub fn decide(seen: &Observation) -> Plan {
@@ -29,7 +33,7 @@ pub fn decide(seen: &Observation) -> Plan {
     }
     match record.state {
         ElectionState::Open => promote::open(&view),
-        ElectionState::Elected => promote::elected(&view),
+        ElectionState::Elected => settle::elected(&view),
         ElectionState::Settled | ElectionState::Void => promote::standing(&view),
     }
 }

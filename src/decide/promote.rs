@@ -5,7 +5,7 @@ use super::{
     election::{Cause, ElectionState, Record},
     gate::{self, Answer, Evidence, Verdict, Wish},
     members,
-    observation::{FailoverAnswer, Probe},
+    observation::Probe,
     plan::{Plan, Reason, Step},
 };
 use crate::model::{FailoverMode, Mode, ReplicaName, Role};
@@ -21,9 +21,7 @@ const STANDING_DOWN: Duration = Duration::from_millis(50);
 /// How often anything wrong is looked at.
 pub const WATCH: Duration = Duration::from_secs(1);
 /// How long settling waits for replicas that answer but do not follow yet, from the election on.
-const PATIENCE: Duration = Duration::from_millis(1_500);
-/// A silent candidate is given up this long after its election: its window and a margin.
-const CANDIDATE_SILENT: Duration = Duration::from_millis(gate::FAILOVER_WINDOW_MS as u64 + 2_000);
+pub const PATIENCE: Duration = Duration::from_millis(1_500);
 /// A switchover whose old primary does not stand down is closed after this.
 const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -147,7 +145,7 @@ fn suspect(view: &View<'_>) -> Plan {
 }
 
 /// Too few voters answer: nothing may be opened.
-fn waiting_for_answers(view: &View<'_>) -> Option<Plan> {
+pub fn waiting_for_answers(view: &View<'_>) -> Option<Plan> {
     if view.enough_answer() {
         return None;
     }
@@ -347,111 +345,7 @@ fn wish<'a>(view: &View<'a>) -> Wish<'a> {
     }
 }
 
-/// One replica is elected: see whether it became primary, then settle.
-pub fn elected(view: &View<'_>) -> Plan {
-    let record = view.record;
-    let candidate = &record.primary;
-    let Some(facts) = view.seen.facts(candidate) else { return candidate_silent(view) };
-    let Some(group) = &facts.group else { return members::first_steps(view) };
-    if group.role == Role::Primary {
-        return settle(view);
-    }
-    let memo = view.seen.failover.filter(|memo| memo.epoch == record.epoch);
-    if let Some(FailoverAnswer::Refused(number)) = memo.map(|memo| memo.answer) {
-        let message = format!("election {}: SQL Server refused to promote {candidate} (error {number})", record.epoch);
-        return Plan::new(Reason::EngineRefused, message)
-            .record(record.void(view.next_epoch(), number == 41_142))
-            .recheck(POLL);
-    }
-    let (Some(number), Some(deadline)) = (record.number, record.deadline) else {
-        let why = format!("{candidate} answers without being primary");
-        return waiting_for_answers(view).unwrap_or_else(|| {
-            open_election(view, Cause { planned: true, primary_stands_down: true, ..Cause::default() }, &why)
-        });
-    };
-    if group.failover_running || facts.server.ticks <= deadline {
-        let message = format!("election {}: waiting for {candidate} to become primary", record.epoch);
-        let plan = Plan::new(Reason::Promoting, message).recheck(POLL);
-        // Recorded by a process that ended before it sent the batch, or whose answer is unknown: the same batch again is
-        // guarded by the same epoch, number and deadline.
-        return if memo.is_none() && !group.failover_running {
-            plan.wave(vec![Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline }])
-        } else {
-            plan
-        };
-    }
-    let message = format!("election {}: {candidate} did not become primary in time", record.epoch);
-    Plan::new(Reason::ElectionClosed, message).record(record.void(view.next_epoch(), false)).recheck(POLL)
-}
-
-fn candidate_silent(view: &View<'_>) -> Plan {
-    let record = view.record;
-    let candidate = &record.primary;
-    if let Some(witness) = view.connected_to_primary().first() {
-        let message = format!("{candidate} does not answer us, but {witness} is connected to it");
-        return Plan::new(Reason::PrimaryUnreachable, message).recheck(POLL);
-    }
-    if view.seen.election_age < CANDIDATE_SILENT {
-        return Plan::new(Reason::Promoting, format!("election {}: {candidate} does not answer", record.epoch))
-            .recheck(POLL);
-    }
-    let why = format!("{candidate} was elected and does not answer");
-    waiting_for_answers(view).unwrap_or_else(|| {
-        open_election(
-            view,
-            Cause { planned: record.planned, request: record.request.clone(), ..Cause::default() },
-            &why,
-        )
-    })
-}
-
-/// The candidate is primary: send the others to it, and settle when a majority follows.
-fn settle(view: &View<'_>) -> Plan {
-    let record = view.record;
-    let primary = &record.primary;
-    let followers = view.followers_of(primary);
-    let expected = view.answering().filter(|(name, _, _)| *name != primary).count();
-    let complete = followers.len() >= expected || view.seen.election_age >= PATIENCE;
-    let majority = view.is_majority(primary, &followers);
-    if majority && complete {
-        let settled = record.settle(followers.clone());
-        let message = promoted_message(view, &settled);
-        let mut effects = members::store_settled(view, &settled);
-        effects.push(Step::Label { replica: primary.clone(), role: members::PRIMARY.into(), readable: false });
-        effects.push(Step::Announce { reason: Reason::Promoted, message: message.clone() });
-        let route = if view.seen.routed.read_write.as_ref() == Some(primary) {
-            vec![]
-        } else {
-            vec![Step::Route(Some(primary.clone()))]
-        };
-        return Plan::new(Reason::Promoted, message)
-            .record(settled)
-            .wave(route)
-            .wave(effects)
-            .wave(members::send_to(view, primary))
-            .recheck(Duration::ZERO);
-    }
-    let message = format!(
-        "election {}: {primary} is primary; {} of {} voters follow it",
-        record.epoch,
-        followers.len() + 1,
-        view.voters()
-    );
-    Plan::new(Reason::Settling, message).waves(members::gather(view)).recheck(POLL)
-}
-
-fn promoted_message(view: &View<'_>, settled: &Record) -> String {
-    let names: Vec<_> = settled.followers.iter().map(ReplicaName::as_str).collect();
-    let from = settled.from.as_ref().map_or_else(String::new, |from| format!(" (before: {from})"));
-    format!(
-        "{} is primary{from} at {}; followed by {}",
-        settled.primary,
-        number_of(view, &settled.primary),
-        if names.is_empty() { "nobody yet".into() } else { names.join(", ") }
-    )
-}
-
-fn number_of(view: &View<'_>, name: &ReplicaName) -> String {
+pub fn number_of(view: &View<'_>, name: &ReplicaName) -> String {
     view.seen.member(name).map_or_else(|| "?".into(), |group| group.number.to_string())
 }
 

@@ -122,7 +122,7 @@ pub fn report(seen: &Observation, plan: &Plan) -> Report {
             .facts(&record.primary)
             .map(|facts| facts.server.version.clone())
             .filter(|version| !version.is_empty()),
-        warnings: warnings(&view),
+        warnings: super::warnings::warnings(&view),
     };
     report.conditions = conditions(&view, plan, routed, synchronized, wanted);
     report
@@ -367,31 +367,6 @@ fn database_lines(view: &View<'_>) -> Vec<DatabaseReport> {
         }
     });
     lines.collect()
-}
-
-fn warnings(view: &View<'_>) -> Vec<(Reason, String)> {
-    let group = &view.seen.group;
-    let mut warnings = Vec::new();
-    let votes = group.voters().count();
-    if group.synchronous() == 2 && votes == 2 {
-        let message = "two synchronous replicas without a configuration-only one: when the primary is lost nothing is promoted by itself (unless commit quorum is 1); add spec.configurationOnly.replicas: 1 or a third replica";
-        warnings.push((Reason::TwoSynchronousReplicas, message.into()));
-    }
-    let tag = group.pods.image.rsplit(':').next().unwrap_or_default();
-    if tag.ends_with("latest") {
-        warnings.push((
-            Reason::MovingTag,
-            format!(
-                "the tag of {} moves: pods started later may run another version; pin a cumulative update",
-                group.pods.image
-            ),
-        ));
-    }
-    if let Some(long) = group.replicas.keys().find(|name| name.as_str().len() > 15) {
-        warnings
-            .push((Reason::LongName, format!("{long} has more than the documented 15 characters of a server name")));
-    }
-    warnings
 }
 
 /// Whether the record says that the group once served.

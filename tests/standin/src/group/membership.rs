@@ -1,9 +1,10 @@
 //! ADD, MODIFY and REMOVE of replicas and databases, and SET: configuration changes of a primary.
 
 use super::{
-    config::{Config, ReplicaConfig},
+    config::Config,
     roles::{Group, Role},
     statements::database_config,
+    valid::{check, check_timeout, connections, replica_config},
 };
 use crate::{
     ddl::{GroupOptions, ReplicaOptions},
@@ -34,151 +35,6 @@ fn primary_only(group: &Arc<Group>, member: Option<(&str, &str)>) -> SqlResult<(
             ),
         ),
     })
-}
-
-/// A replica as CREATE or ADD REPLICA describes it.
-pub fn replica_config(
-    shared: &Arc<Shared>,
-    group: &str,
-    name: &str,
-    options: &ReplicaOptions,
-) -> SqlResult<ReplicaConfig> {
-    let mode = match options.availability_mode.as_deref() {
-        Some("SYNCHRONOUS_COMMIT") => 1,
-        Some("ASYNCHRONOUS_COMMIT") => 0,
-        Some("CONFIGURATION_ONLY") => 4,
-        _ => {
-            return Err(Message::new(
-                41_196,
-                16,
-                format!(
-                    "Failed to create availability replica '{name}': the option AVAILABILITY_MODE is missing or not valid."
-                ),
-            ));
-        }
-    };
-    let Some(endpoint_url) = options.endpoint_url.clone() else {
-        return Err(Message::new(
-            35_236,
-            15,
-            format!("The endpoint URL has not been specified for the availability replica '{name}'."),
-        ));
-    };
-    if mode == 4 {
-        let given = [
-            (options.failover_mode.is_some(), "FAILOVER_MODE"),
-            (options.seeding_mode.is_some(), "SEEDING_MODE"),
-            (options.secondary_connections.is_some(), "SECONDARY_ROLE"),
-            (options.backup_priority.is_some(), "BACKUP_PRIORITY"),
-        ];
-        if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
-            return Err(Message::new(
-                47_110,
-                15,
-                format!(
-                    "The '{option}' option is not valid for the '{name}' replica as it is a configuration-only. Remove this option, then retry the operation"
-                ),
-            ));
-        }
-    } else {
-        match options.failover_mode.as_deref() {
-            Some("EXTERNAL") => {}
-            Some(_) => {
-                return Err(Message::new(
-                    47_102,
-                    16,
-                    format!("The cluster type of availability group '{group}' only supports EXTERNAL failover mode."),
-                ));
-            }
-            None => {
-                return Err(Message::new(
-                    41_197,
-                    15,
-                    format!(
-                        "The FAILOVER_MODE option has not been specified for the replica '{name}'. Reenter the command, specifying a failover mode for the replica."
-                    ),
-                ));
-            }
-        }
-    }
-    let session_timeout = options.session_timeout.unwrap_or(10);
-    check_timeout(name, session_timeout)?;
-    Ok(ReplicaConfig {
-        id: shared.uuid(),
-        endpoint_url,
-        availability_mode: mode,
-        failover_mode: 2,
-        seeding_mode: u8::from(options.seeding_mode.as_deref() != Some("AUTOMATIC")),
-        session_timeout,
-        backup_priority: options.backup_priority.unwrap_or(50),
-        secondary_connections: connections(options.secondary_connections.as_deref()).unwrap_or(0),
-        primary_connections: if options.primary_connections.as_deref() == Some("READ_WRITE") { 3 } else { 2 },
-        read_only_routing_url: options.read_only_routing_url.clone(),
-        read_write_routing_url: options.read_write_routing_url.clone(),
-        read_only_routing_list: options.read_only_routing_list.clone().unwrap_or_default(),
-        joined: false,
-    })
-}
-
-fn connections(word: Option<&str>) -> Option<u8> {
-    match word? {
-        "NO" => Some(0),
-        "READ_ONLY" => Some(1),
-        _ => Some(2),
-    }
-}
-
-fn check_timeout(name: &str, seconds: i64) -> SqlResult<()> {
-    if seconds >= 5 {
-        return Ok(());
-    }
-    Err(Message::new(
-        35_214,
-        16,
-        format!(
-            "The {seconds} second session timeout of availability replica '{name}' is smaller than the minimum of 5 seconds."
-        ),
-    ))
-}
-
-/// What every configuration must satisfy.
-pub fn check(shared: &Arc<Shared>, config: &Config, operation: &str) -> SqlResult<()> {
-    let synchronous = config.replicas.values().filter(|replica| replica.availability_mode == 1).count() as i64;
-    let witnesses = config.replicas.values().filter(|replica| replica.availability_mode == 4).count();
-    if witnesses > 1 {
-        return Err(Message::new(
-            47_107,
-            16,
-            format!(
-                "The {operation} operation is not allowed by the current availability group configuration. The availability group '{}' only supports one replica which has configuration-only availability mode. Verify that the specified availability replica availability mode is correct, then retry the operation.",
-                config.name
-            ),
-        ));
-    }
-    let strict = !shared.faults.get().commit_quorum_beside_configuration_only;
-    if witnesses == 1 && strict && (config.commit_quorum > 0 || synchronous > 2) {
-        return Err(Message::new(
-            47_108,
-            16,
-            format!(
-                "The {operation} operation is not allowed by the current availability group configuration. The availability group '{}' only supports two synchronous mode replicas and required_synchronized_secondaries_to_commit is zero when configuration-only mode replica is specified. Verify that the specified availability replica availability mode is correct, then retry the operation.",
-                config.name
-            ),
-        ));
-    }
-    if config.commit_quorum > (synchronous - 1).max(0) {
-        return Err(Message::new(
-            35_248,
-            16,
-            format!(
-                "The {operation} operation is not allowed by the current availability group configuration. The required_synchronized_secondaries_to_commit {} is greater than the {} possible secondary synchronous-commit availability replicas in availability group '{}'. Verify that the specified availability replica availability mode is correct, then retry the operation.",
-                config.commit_quorum,
-                synchronous - 1,
-                config.name
-            ),
-        ));
-    }
-    Ok(())
 }
 
 /// Proposes a change once nothing else is pending, and waits for its commit.

@@ -5,6 +5,7 @@
 //! the pending configuration has hardened it, and enough of them are connected.
 
 pub mod config;
+pub mod failover;
 pub mod follow;
 pub mod identity;
 pub mod membership;
@@ -13,6 +14,8 @@ pub mod roles;
 pub mod serve;
 pub mod statements;
 pub mod transport;
+pub mod valid;
+mod vote;
 
 pub use config::{Config, Copy, ReplicaConfig};
 pub use identity::{Endpoint, Identity};

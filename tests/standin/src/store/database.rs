@@ -5,9 +5,11 @@
 //! What nobody acknowledged was never committed here, so there is nothing to undo: the record is cut from the log when
 //! the replica rejoins, or redone when it is promoted.
 
+pub use super::transaction::Transaction;
 use super::{
     disk::Disk,
-    log::{Cell, Log, Record, Statement},
+    image::{Image, image_name},
+    log::{Cell, Log, Record},
 };
 use crate::errors::{Message, SqlResult};
 use futures::future::BoxFuture;
@@ -19,7 +21,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// The availability group that a database belongs to.
 pub trait Owner: Send + Sync {
@@ -47,20 +49,20 @@ pub type Parameters = [(String, Value)];
 
 /// One database.
 pub struct Database {
-    name: String,
-    disk: Disk,
-    files: Mutex<Files>,
-    owner: Mutex<Option<Arc<dyn Owner>>>,
-    writer: Arc<AsyncMutex<()>>,
+    pub(super) name: String,
+    pub(super) disk: Disk,
+    pub(super) files: Mutex<Files>,
+    pub(super) owner: Mutex<Option<Arc<dyn Owner>>>,
+    pub(super) writer: Arc<AsyncMutex<()>>,
     /// Grows when open transactions are thrown out.
-    generation: AtomicU64,
+    pub(super) generation: AtomicU64,
 }
 
-struct Files {
-    write: Connection,
-    read: Connection,
-    log: Log,
-    applied: u64,
+pub(super) struct Files {
+    pub(super) write: Connection,
+    pub(super) read: Connection,
+    pub(super) log: Log,
+    pub(super) applied: u64,
 }
 
 /// Distinguishes databases in SQLite's shared memory.
@@ -165,15 +167,7 @@ impl Database {
         }
         let generation = self.generation.load(Ordering::SeqCst);
         lock(&self.files).write.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
-        Ok(Transaction {
-            database: self.clone(),
-            owner,
-            reign,
-            generation,
-            statements: vec![],
-            open: true,
-            _turn: turn,
-        })
+        Ok(Transaction::new(self.clone(), owner, reign, generation, turn))
     }
 
     /// Position of the last hardened record.
@@ -300,135 +294,6 @@ impl Files {
     }
 }
 
-/// A transaction in one database. Dropping it rolls back.
-pub struct Transaction {
-    database: Arc<Database>,
-    owner: Option<Arc<dyn Owner>>,
-    reign: u64,
-    generation: u64,
-    statements: Vec<Statement>,
-    open: bool,
-    _turn: OwnedMutexGuard<()>,
-}
-
-impl Transaction {
-    fn check(&self) -> SqlResult<()> {
-        let same = self.database.generation.load(Ordering::SeqCst) == self.generation;
-        if same { Ok(()) } else { Err(lost(&self.database.name)) }
-    }
-
-    /// Runs a statement that changes something. Returns the rows changed.
-    pub async fn execute(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<usize> {
-        self.check()?;
-        let changed = execute(&lock(&self.database.files).write, sql, parameters).map_err(sqlite)?;
-        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        self.statements.push(Statement { sql: sql.into(), parameters });
-        Ok(changed)
-    }
-
-    /// Reads what this transaction sees.
-    pub async fn query(&self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-        self.check()?;
-        rows(&lock(&self.database.files).write, sql, parameters)
-    }
-
-    /// Runs `work` on the connection of this transaction, e.g. for a statement that both changes and returns rows; the
-    /// statement is recorded.
-    pub async fn execute_returning(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-        self.check()?;
-        let set = rows(&lock(&self.database.files).write, sql, parameters)?;
-        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        self.statements.push(Statement { sql: sql.into(), parameters });
-        Ok(set)
-    }
-
-    /// Marks a point to which [`Self::rollback_to`] returns: a failed statement undoes only itself.
-    pub fn savepoint(&mut self) -> SqlResult<usize> {
-        self.check()?;
-        lock(&self.database.files).write.execute_batch("SAVEPOINT statement").map_err(sqlite)?;
-        Ok(self.statements.len())
-    }
-
-    /// Undoes everything since the savepoint.
-    pub fn rollback_to(&mut self, mark: usize) -> SqlResult<()> {
-        self.check()?;
-        self.statements.truncate(mark);
-        lock(&self.database.files).write.execute_batch("ROLLBACK TO statement; RELEASE statement").map_err(sqlite)
-    }
-
-    /// Keeps everything since the savepoint.
-    pub fn release(&mut self) -> SqlResult<()> {
-        self.check()?;
-        lock(&self.database.files).write.execute_batch("RELEASE statement").map_err(sqlite)
-    }
-
-    /// Commits. Error: not acknowledged; it may still turn out committed after a failover, as in the real engine.
-    ///
-    /// Runs to its end even when the caller goes away: a record in the log has to be committed or refused.
-    pub async fn commit(self) -> SqlResult<()> {
-        let name = self.database.name.clone();
-        match tokio::spawn(self.finish()).await {
-            Ok(result) => result,
-            Err(_) => Err(lost(&name)),
-        }
-    }
-
-    async fn finish(mut self) -> SqlResult<()> {
-        self.check()?;
-        if self.statements.is_empty() {
-            self.open = false;
-            return lock(&self.database.files).write.execute_batch("COMMIT").map_err(sqlite);
-        }
-        let lsn = self.harden()?;
-        if let Some(owner) = &self.owner {
-            owner.hardened();
-            owner.acknowledged(&self.database.name, lsn, self.reign).await?;
-        }
-        self.check()?;
-        self.open = false;
-        let mut files = lock(&self.database.files);
-        files.write.execute_batch("COMMIT").map_err(sqlite)?;
-        files.applied = lsn;
-        drop(files);
-        if let Some(owner) = &self.owner {
-            owner.hardened();
-        }
-        Ok(())
-    }
-
-    fn harden(&mut self) -> SqlResult<u64> {
-        if let Some(owner) = &self.owner
-            && owner.admit(&self.database.name, true)? != self.reign
-        {
-            return Err(lost(&self.database.name));
-        }
-        let mut files = lock(&self.database.files);
-        let fork = self.owner.as_ref().map_or(files.log.base_fork, |owner| owner.fork());
-        let record = Record { lsn: files.log.end() + 1, fork, statements: std::mem::take(&mut self.statements) };
-        let lsn = record.lsn;
-        let records = [record];
-        Log::harden(&self.database.disk, &log_name(&self.database.name), &records).map_err(|error| {
-            Message::new(9001, 21, format!("The log for database '{}' is not available: {error}", self.database.name))
-        })?;
-        files.log.push(&records);
-        Ok(lsn)
-    }
-
-    /// Rolls back.
-    pub fn rollback(self) {}
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if self.open && self.check().is_ok() {
-            let files = lock(&self.database.files);
-            if !files.write.is_autocommit() {
-                let _ = files.write.execute_batch("ROLLBACK");
-            }
-        }
-    }
-}
-
 fn connections() -> rusqlite::Result<(Connection, Connection)> {
     let uri = format!("file:/standin-{}?vfs=memdb", UNIQUE.fetch_add(1, Ordering::Relaxed));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -438,7 +303,7 @@ fn connections() -> rusqlite::Result<(Connection, Connection)> {
     Ok((Connection::open_with_flags(&uri, flags)?, Connection::open_with_flags(&uri, flags)?))
 }
 
-fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
+pub(super) fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(sql)?;
     bind(&mut statement, parameters)?;
     let mut rows = statement.raw_query();
@@ -452,11 +317,8 @@ fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusql
 pub fn rows(connection: &Connection, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
     let mut statement = connection.prepare(sql).map_err(sqlite)?;
     bind(&mut statement, parameters).map_err(sqlite)?;
-    let columns: Vec<_> = statement
-        .columns()
-        .into_iter()
-        .map(|column| (column.name().to_string(), column.decl_type().map(str::to_string)))
-        .collect();
+    let columns: Vec<_> =
+        statement.columns().map(|column| (column.name().to_string(), column.decl_type().map(str::to_string))).collect();
     let width = columns.len();
     let mut found = Vec::new();
     let mut rows = statement.raw_query();
@@ -476,12 +338,12 @@ fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rus
 }
 
 /// SQLite's error as a message; the T-SQL engine gives it its real number.
-fn sqlite(error: rusqlite::Error) -> Message {
+pub(super) fn sqlite(error: rusqlite::Error) -> Message {
     Message::new(50_000, 16, error.to_string())
 }
 
 /// The role went away under a transaction.
-fn lost(database: &str) -> Message {
+pub(super) fn lost(database: &str) -> Message {
     Message::new(
         983,
         14,
@@ -491,39 +353,12 @@ fn lost(database: &str) -> Message {
     )
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn log_name(database: &str) -> String {
+pub(super) fn log_name(database: &str) -> String {
     format!("{database}.log")
-}
-
-fn image_name(database: &str) -> String {
-    format!("{database}.mdf")
-}
-
-struct Image {
-    lsn: u64,
-    fork: u64,
-    bytes: Vec<u8>,
-}
-
-impl Image {
-    fn read(disk: &Disk, name: &str) -> io::Result<Option<Self>> {
-        let Some(bytes) = disk.read(&image_name(name))? else { return Ok(None) };
-        let number = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-        let (Some(lsn), Some(fork)) = (number(0), number(8)) else { return Err(io::Error::other("damaged image")) };
-        Ok(Some(Self { lsn, fork, bytes: bytes.get(16..).unwrap_or_default().to_vec() }))
-    }
-
-    fn write(&self, disk: &Disk, name: &str) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 16);
-        bytes.extend(self.lsn.to_le_bytes());
-        bytes.extend(self.fork.to_le_bytes());
-        bytes.extend(&self.bytes);
-        disk.write(&image_name(name), &bytes)
-    }
 }
 
 impl From<Value> for Cell {

@@ -2,4 +2,6 @@
 
 pub mod database;
 pub mod disk;
+mod image;
 pub mod log;
+pub mod transaction;

@@ -1,0 +1,192 @@
+//! What the parts of an instance share: databases, groups, files, tasks, random numbers.
+
+use super::{DatabaseEntry, ENTRIES, SYSTEM, Shared, disk_error, lock, unknown};
+use crate::{
+    errors::SqlResult,
+    group::{self, Copy, Group},
+    store::database::Database,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, MutexGuard, atomic::Ordering},
+};
+use tokio::sync::mpsc;
+
+impl Shared {
+    /// Whether it runs.
+    pub fn alive(&self) -> bool {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.alive.store(false, Ordering::SeqCst);
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
+        for group in self.all_groups() {
+            group.end();
+        }
+    }
+
+    /// Runs a task until the instance ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if self.alive() {
+            let handle = tokio::spawn(task);
+            let mut tasks = lock(&self.tasks);
+            tasks.retain(|task| !task.is_finished());
+            tasks.push(handle.abort_handle());
+        }
+    }
+
+    pub(super) fn open_databases(self: &Arc<Self>, copies: &BTreeMap<String, Copy>) -> io::Result<()> {
+        for name in SYSTEM {
+            if !self.entries().contains_key(name) {
+                let id = self.entries().len() as i32 + 1;
+                self.entries()
+                    .insert(name.into(), DatabaseEntry { id, full: false, log_chain: false, restoring: false });
+            }
+        }
+        self.save_entries()?;
+        let names: Vec<String> = self.entries().keys().cloned().collect();
+        for name in names {
+            // A database of a group is not redone by the start: its log may hold what nobody acknowledged.
+            let grouped = copies.values().any(|copy| copy.local.contains(&name));
+            let database = Database::open(&self.config.disk, &name, !grouped)?;
+            self.databases().insert(name, database);
+        }
+        Ok(())
+    }
+
+    /// A database by name, in any case.
+    pub fn database(&self, name: &str) -> Option<Arc<Database>> {
+        let databases = self.databases();
+        databases
+            .get(name)
+            .or_else(|| {
+                databases.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, database)| database)
+            })
+            .cloned()
+    }
+
+    /// Creates a database, or returns the one there.
+    pub fn create(&self, name: &str) -> io::Result<Arc<Database>> {
+        if let Some(database) = self.database(name) {
+            return Ok(database);
+        }
+        let database = Database::open(&self.config.disk, name, true)?;
+        let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
+        self.entries().insert(name.into(), DatabaseEntry { id, full: true, log_chain: false, restoring: false });
+        self.databases().insert(name.into(), database.clone());
+        self.save_entries()?;
+        Ok(database)
+    }
+
+    /// Catalog entries of databases.
+    pub fn entries(&self) -> MutexGuard<'_, BTreeMap<String, DatabaseEntry>> {
+        lock(&self.entries)
+    }
+
+    pub(super) fn databases(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Database>>> {
+        lock(&self.databases)
+    }
+
+    pub(super) fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Group>>> {
+        lock(&self.groups)
+    }
+
+    pub(super) fn save_entries(&self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&*self.entries())?;
+        self.config.disk.write(ENTRIES, &bytes)
+    }
+
+    pub(super) fn change_entry(&self, name: &str, change: impl FnOnce(&mut DatabaseEntry)) -> SqlResult<()> {
+        match self.entries().get_mut(name) {
+            Some(entry) => change(entry),
+            None => return Err(unknown(name)),
+        }
+        self.save_entries().map_err(disk_error)
+    }
+
+    /// Marks a database RESTORING or not.
+    pub fn set_restoring(&self, name: &str, restoring: bool) -> SqlResult<()> {
+        self.change_entry(name, |entry| entry.restoring = restoring)
+    }
+
+    /// Whether a log chain exists.
+    pub fn has_log_chain(&self, name: &str) -> bool {
+        self.entries().get(name).is_some_and(|entry| entry.full && entry.log_chain)
+    }
+
+    /// A group by name.
+    pub fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups().iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, group)| group.clone())
+    }
+
+    /// All groups.
+    pub fn all_groups(&self) -> Vec<Arc<Group>> {
+        self.groups().values().cloned().collect()
+    }
+
+    /// The group that a database belongs to here.
+    pub fn group_of(&self, database: &str) -> Option<Arc<Group>> {
+        self.all_groups()
+            .into_iter()
+            .find(|group| group.state().copy.local.iter().any(|name| name.eq_ignore_ascii_case(database)))
+    }
+
+    /// Adds a group with its copy, RESOLVING.
+    pub fn add_group(self: &Arc<Self>, name: &str, copy: Copy) -> SqlResult<Arc<Group>> {
+        self.save_copy(name, &copy).map_err(disk_error)?;
+        let group = Group::new(self, name, copy);
+        self.groups().insert(name.into(), group.clone());
+        Ok(group)
+    }
+
+    /// Removes a group from this instance.
+    pub fn remove_group(&self, name: &str) -> SqlResult<()> {
+        if let Some(group) = self.groups().remove(name) {
+            group.end();
+        }
+        let mut copies = lock(&self.copies);
+        copies.remove(name);
+        group::config::write(&self.config.disk, &copies).map_err(disk_error)
+    }
+
+    /// Persists a group's copy. Nothing is written after a crash.
+    pub fn save_copy(&self, name: &str, copy: &Copy) -> io::Result<()> {
+        if !self.alive() {
+            return Err(io::Error::other("the instance ended"));
+        }
+        let mut copies = lock(&self.copies);
+        copies.insert(name.into(), copy.clone());
+        group::config::write(&self.config.disk, &copies)
+    }
+
+    /// Waits for the invitation of a primary: JOIN.
+    pub async fn invited(&self, name: &str) -> Option<group::Config> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        lock(&self.joining).insert(name.into(), sender);
+        let config = receiver.recv().await;
+        lock(&self.joining).remove(name);
+        config
+    }
+
+    /// A primary invites: takes the configuration when a JOIN waits for it.
+    pub fn invite(&self, name: &str, config: group::Config) -> bool {
+        let waiting = lock(&self.joining).get(name).cloned();
+        waiting.is_some_and(|waiting| waiting.try_send(config).is_ok())
+    }
+
+    /// SplitMix64 from the instance's seed.
+    pub fn random(&self) -> u64 {
+        let mut z = self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A GUID from the same source.
+    pub fn uuid(&self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes((u128::from(self.random()) << 64 | u128::from(self.random())).to_be_bytes())
+            .into_uuid()
+    }
+}
