@@ -28,4 +28,5 @@ pub mod instance;
 pub mod net;
 pub mod sim;
 pub mod store;
+pub mod tds;
 pub mod value;
