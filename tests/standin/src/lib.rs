@@ -29,4 +29,5 @@ pub mod net;
 pub mod sim;
 pub mod store;
 pub mod tds;
+pub mod tsql;
 pub mod value;

@@ -300,7 +300,12 @@ fn connections() -> rusqlite::Result<(Connection, Connection)> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Ok((Connection::open_with_flags(&uri, flags)?, Connection::open_with_flags(&uri, flags)?))
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&uri, flags)?;
+        crate::tsql::functions::install(&connection)?;
+        Ok(connection)
+    };
+    Ok((open()?, open()?))
 }
 
 pub(super) fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {

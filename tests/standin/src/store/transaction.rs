@@ -60,6 +60,12 @@ impl Transaction {
         Ok(set)
     }
 
+    /// Runs `work` on the connection of this transaction; nothing of it is recorded, so it must leave the data alone.
+    pub fn with_connection<T>(&self, work: impl FnOnce(&mut rusqlite::Connection) -> SqlResult<T>) -> SqlResult<T> {
+        self.check()?;
+        work(&mut lock(&self.database.files).write)
+    }
+
     /// Marks a point to which [`Self::rollback_to`] returns: a failed statement undoes only itself.
     pub fn savepoint(&mut self) -> SqlResult<usize> {
         self.check()?;

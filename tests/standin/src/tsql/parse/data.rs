@@ -1,0 +1,129 @@
+//! Statements on whole databases: CREATE, ALTER SET, DROP, BACKUP.
+
+use super::Cursor;
+use crate::{
+    ddl::HadrStatement,
+    errors::SqlResult,
+    tsql::ast::{DatabaseStatement, Statement},
+};
+use sqlparser::tokenizer::Token;
+
+/// `None`: another family's statement.
+pub fn parse(c: &mut Cursor) -> SqlResult<Option<Statement>> {
+    if c.are(&["CREATE", "DATABASE", "AUDIT"]) || c.are(&["CREATE", "DATABASE", "SCOPED"]) {
+        return Ok(None);
+    }
+    let statement = if c.accept(&["CREATE", "DATABASE"]) {
+        let name = c.name()?;
+        if c.accept(&["COLLATE"]) {
+            c.name()?;
+        }
+        if c.is("ON") || c.is("WITH") || c.is("CONTAINMENT") {
+            return Err(c.unsupported("A file or option in CREATE DATABASE"));
+        }
+        DatabaseStatement::Create(name)
+    } else if c.accept(&["DROP", "DATABASE"]) {
+        let if_exists = c.accept(&["IF", "EXISTS"]);
+        let mut names = vec![c.name()?];
+        while c.accept_symbol(&Token::Comma) {
+            names.push(c.name()?);
+        }
+        DatabaseStatement::Drop { names, if_exists }
+    } else if c.accept(&["ALTER", "DATABASE"]) {
+        let name = c.name()?;
+        alter(c, name)?
+    } else if c.accept(&["BACKUP"]) {
+        backup(c)?
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Statement::Database(statement)))
+}
+
+fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
+    if !c.accept(&["SET"]) {
+        return Err(c.unsupported("ALTER DATABASE other than SET"));
+    }
+    if c.accept(&["HADR"]) {
+        let statement = if c.accept(&["AVAILABILITY", "GROUP"]) {
+            c.expect_symbol(&Token::Eq)?;
+            HadrStatement::Join(c.name()?)
+        } else if c.accept(&["OFF"]) {
+            HadrStatement::Off
+        } else if c.accept(&["SUSPEND"]) {
+            HadrStatement::Suspend
+        } else if c.accept(&["RESUME"]) {
+            HadrStatement::Resume
+        } else {
+            return Err(c.wrong());
+        };
+        return Ok(DatabaseStatement::Hadr(name, statement));
+    }
+    if c.accept(&["RECOVERY"]) {
+        let model = c.keyword()?;
+        return match model.as_str() {
+            "FULL" => Ok(DatabaseStatement::Recovery(name, true)),
+            "SIMPLE" => Ok(DatabaseStatement::Recovery(name, false)),
+            _ => Err(c.unsupported(&format!("RECOVERY {model}"))),
+        };
+    }
+    let option = c.keyword()?;
+    let harmless = [
+        "READ_COMMITTED_SNAPSHOT",
+        "ALLOW_SNAPSHOT_ISOLATION",
+        "AUTO_CLOSE",
+        "AUTO_SHRINK",
+        "AUTO_CREATE_STATISTICS",
+        "AUTO_UPDATE_STATISTICS",
+        "PAGE_VERIFY",
+        "COMPATIBILITY_LEVEL",
+        "QUERY_STORE",
+        "TARGET_RECOVERY_TIME",
+        "MULTI_USER",
+    ];
+    if !harmless.contains(&option.as_str()) {
+        return Err(c.unsupported(&format!("ALTER DATABASE SET {option}")));
+    }
+    if c.accept_symbol(&Token::Eq) {
+        c.skip();
+        let _ = c.accept(&["SECONDS"]);
+    } else if option != "MULTI_USER" {
+        c.keyword()?;
+    }
+    if c.accept(&["WITH"]) {
+        c.keyword()?;
+        let _ = c.accept(&["IMMEDIATE"]);
+    }
+    Ok(DatabaseStatement::Ignored(name))
+}
+
+fn backup(c: &mut Cursor) -> SqlResult<DatabaseStatement> {
+    let log = match c.keyword()?.as_str() {
+        "DATABASE" => false,
+        "LOG" => true,
+        what => {
+            return Err(
+                c.unsupported(&format!("BACKUP {what}; CERTENCODED and CERTPRIVATEKEY export a certificate; it"))
+            );
+        }
+    };
+    let name = c.name()?;
+    c.expect(&["TO", "DISK"])?;
+    c.expect_symbol(&Token::Eq)?;
+    c.string()?;
+    if c.accept(&["WITH"]) {
+        loop {
+            let option = c.keyword()?;
+            if c.accept_symbol(&Token::Eq) {
+                c.skip();
+            }
+            if option == "DIFFERENTIAL" {
+                return Err(c.unsupported("A differential backup"));
+            }
+            if !c.accept_symbol(&Token::Comma) {
+                break;
+            }
+        }
+    }
+    Ok(if log { DatabaseStatement::BackupLog(name) } else { DatabaseStatement::Backup(name) })
+}
