@@ -8,12 +8,13 @@
 //! | `resources` | model to Kubernetes objects; pure |
 //! | [`sql`] | the only door to SQL Server |
 //! | `k8s` | the only door to Kubernetes |
-//! | `leader` | who may act |
+//! | [`leader`] | who may act |
 //! | `controller` | the shell: observe, decide, act, report |
 //! | `telemetry` | logs, metrics, health |
 
 #![warn(missing_docs)]
 
 pub mod decide;
+pub mod leader;
 pub mod model;
 pub mod sql;

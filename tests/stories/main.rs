@@ -6,4 +6,5 @@
 mod world;
 
 mod api_server;
+mod leader;
 mod nodes;
