@@ -10,7 +10,7 @@
 //! | `k8s` | the only door to Kubernetes |
 //! | [`leader`] | who may act |
 //! | `controller` | the shell: observe, decide, act, report |
-//! | `telemetry` | logs, metrics, health |
+//! | [`telemetry`] | logs, metrics, health |
 
 #![warn(missing_docs)]
 
@@ -18,3 +18,4 @@ pub mod decide;
 pub mod leader;
 pub mod model;
 pub mod sql;
+pub mod telemetry;

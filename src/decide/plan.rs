@@ -237,6 +237,36 @@ pub enum Step {
 }
 
 impl Step {
+    /// One word for metric labels and logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Record(_) => "Record",
+            Self::Provision(_) => "Provision",
+            Self::ImportPartner { .. } => "ImportPartner",
+            Self::KeepCertificate { .. } => "KeepCertificate",
+            Self::CreateGroup { .. } => "CreateGroup",
+            Self::Join { .. } => "Join",
+            Self::AddReplica { .. } => "AddReplica",
+            Self::RemoveReplica { .. } => "RemoveReplica",
+            Self::StandDown { .. } => "StandDown",
+            Self::Follow { .. } => "Follow",
+            Self::Failover { .. } => "Failover",
+            Self::StoreSettled { .. } => "StoreSettled",
+            Self::SetCommitQuorum { .. } => "SetCommitQuorum",
+            Self::RestartEndpoint(_) => "RestartEndpoint",
+            Self::AdmitAll(_) => "AdmitAll",
+            Self::CreateDatabase { .. } => "CreateDatabase",
+            Self::AddDatabase { .. } => "AddDatabase",
+            Self::EnsureLogin { .. } => "EnsureLogin",
+            Self::EnsureUsers { .. } => "EnsureUsers",
+            Self::Route(_) => "Route",
+            Self::Label { .. } => "Label",
+            Self::Gate { .. } => "Gate",
+            Self::Answer { .. } => "Answer",
+            Self::Announce { .. } => "Announce",
+        }
+    }
+
     /// The replica whose SQL Server the step talks to. `None`: a Kubernetes step.
     pub fn instance(&self) -> Option<&ReplicaName> {
         match self {
