@@ -14,6 +14,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod decide;
 pub mod leader;
 pub mod model;

@@ -1,1 +1,8 @@
-fn main() {}
+//! Parse, run, and let the exit code tell how it ended.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::cli::Cli::parse().run().into()
+}
