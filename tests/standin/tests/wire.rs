@@ -4,6 +4,11 @@
 
 mod support;
 
+use futures::future::BoxFuture;
+use standin::{
+    net::{Listener, Stream},
+    tds::{Encryption, listen},
+};
 use std::{io, time::Duration};
 use support::{
     Script,
@@ -11,6 +16,10 @@ use support::{
         ATTENTION, BATCH, HEADERS, LOGIN, OUT_INT, PRELOGIN, RPC, Raw, TRANSACTION, batch, call, contains, done, error,
         int, login, packet, prelogin, text, wide,
     },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{mpsc, oneshot},
 };
 
 #[tokio::test(start_paused = true)]
@@ -71,6 +80,38 @@ async fn a_request_that_arrives_while_another_runs_waits_for_its_turn() {
     raw.send(&batch("SELECT 7")).await;
     assert_eq!(raw.receive().await, done(0xFD, 0));
     assert!(contains(&raw.receive().await, &[0xD1, 4, 7, 0, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_without_end_while_another_runs_end_the_connection() {
+    let mut raw = Raw::logged_in(&Script::new()).await;
+    raw.send(&batch("WAITFOR DELAY '00:00:05'")).await;
+    for _ in 0..9 {
+        raw.send(&batch("SELECT 7")).await;
+    }
+    assert_eq!(raw.ended().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_cuts_every_connection_and_closes_the_port() {
+    struct Port(mpsc::Receiver<Stream>);
+    impl Listener for Port {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<Stream>> {
+            Box::pin(async { self.0.recv().await.ok_or(io::ErrorKind::BrokenPipe.into()) })
+        }
+    }
+    let (knock, port) = mpsc::channel(1);
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async { stopped.await.unwrap() };
+    let served = tokio::spawn(listen(Script::new(), Box::new(Port(port)), None, Encryption::Off, shutdown));
+    let (mut near, far) = tokio::io::duplex(4_096);
+    knock.send(Box::new(far) as Stream).await.unwrap();
+    near.write_all(&prelogin()).await.unwrap();
+    near.read_exact(&mut [0; 8]).await.unwrap();
+    stop.send(()).unwrap();
+    served.await.unwrap();
+    near.read_to_end(&mut Vec::new()).await.unwrap();
+    assert!(knock.is_closed());
 }
 
 #[tokio::test(start_paused = true)]

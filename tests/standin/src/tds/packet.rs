@@ -40,7 +40,7 @@ pub(super) const DEFAULT: usize = 4_096;
 pub(super) const LOGIN_LIMIT: usize = 128 << 10;
 pub(super) const REQUEST_LIMIT: usize = 64 << 20;
 
-/// Requests that may wait while one runs; clients without MARS have no reason to send any.
+/// Requests that may wait while one runs, together no longer than one; clients without MARS have no reason to send any.
 const QUEUE: usize = 8;
 
 /// The bytes of a connection, in clear or inside TLS.
@@ -140,7 +140,8 @@ impl Wire {
 
     /// Keeps a request for later.
     pub(super) fn queue(&mut self, request: Request) -> io::Result<()> {
-        if self.queue.len() >= QUEUE {
+        let waiting: usize = self.queue.iter().map(|one| one.body.len()).sum();
+        if self.queue.len() >= QUEUE || waiting + request.body.len() > self.limit {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "too many requests while one is running"));
         }
         self.queue.push_back(request);

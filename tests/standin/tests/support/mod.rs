@@ -96,9 +96,8 @@ impl ScriptSession {
 
     fn transact(&mut self, sql: &str) -> bool {
         match sql {
-            "BEGIN TRANSACTION" => self.transactions += 1,
-            "COMMIT TRANSACTION" | "IF @@TRANCOUNT > 0 COMMIT TRAN" => self.transactions = 0,
-            "ROLLBACK TRANSACTION" | "IF @@TRANCOUNT > 0 ROLLBACK TRAN" => self.transactions = 0,
+            "BEGIN TRANSACTION" | "BEGIN TRAN" => self.transactions += 1,
+            "COMMIT TRAN" | "ROLLBACK TRAN" => self.transactions = 0,
             _ => return false,
         }
         true
@@ -119,9 +118,9 @@ impl SqlSession for ScriptSession {
         if self.transact(sql) {
             return out(Output::Done(None));
         }
-        if let Some(name) = sql.strip_prefix("USE ") {
-            self.database = name.into();
-            return out(Output::Database(name.into()));
+        if let Some(name) = sql.strip_prefix("USE ").or(sql.strip_prefix("use ")) {
+            self.database = name.trim_matches(['[', ']']).into();
+            return out(Output::Database(self.database.clone()));
         }
         if let Some(time) = sql.strip_prefix("WAITFOR DELAY '00:00:") {
             let mut running = Running(self.seen.clone(), false);
