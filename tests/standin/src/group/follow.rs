@@ -94,6 +94,7 @@ async fn follow(group: &Arc<Group>, partner: &str, session: Session) -> io::Resu
     let _guard = AbortOnDrop(reading.abort_handle());
     let shared = group.instance().map_err(io::Error::other)?;
     let mut grants = shared.identity.changes();
+    let stops = shared.identity.stops();
     let mut ping = interval(PING);
     let mut heard = Instant::now();
     let mut arriving = None;
@@ -118,7 +119,7 @@ async fn follow(group: &Arc<Group>, partner: &str, session: Session) -> io::Resu
                 if shared.faults.get().deny_cuts_connections && !shared.identity.authorize(&peer) {
                     return Err(io::Error::other("the partner lost CONNECT on the endpoint"));
                 }
-                if shared.identity.endpoint().is_none_or(|endpoint| !endpoint.started) {
+                if shared.identity.stops() != stops || shared.identity.endpoint().is_none_or(|endpoint| !endpoint.started) {
                     return Err(io::Error::other("the endpoint was stopped"));
                 }
             }

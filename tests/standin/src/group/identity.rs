@@ -22,6 +22,10 @@ pub trait Identity: Send + Sync {
     fn endpoint(&self) -> Option<Endpoint>;
     /// Changes whenever endpoint, certificates or grants do.
     fn changes(&self) -> watch::Receiver<u64>;
+    /// How often the endpoint was stopped: a stop and a start at once still cut every connection.
+    fn stops(&self) -> u64 {
+        0
+    }
     /// Whether this peer may connect: its certificate was imported here and its owner's login has CONNECT on the
     /// endpoint, not denied.
     fn authorize(&self, certificate: &[u8]) -> bool;

@@ -9,11 +9,12 @@ use tokio::sync::watch;
 pub async fn listen(shared: Arc<Shared>) {
     let mut changes = shared.identity.changes();
     loop {
+        let stops = shared.identity.stops();
         let endpoint = shared.identity.endpoint().filter(|endpoint| endpoint.started);
         if let Some(endpoint) = endpoint {
             tokio::select! {
                 biased;
-                () = stopped(&shared, &mut changes, endpoint.port) => {}
+                () = stopped(&shared, &mut changes, (endpoint.port, stops)) => {}
                 result = serve(&shared, endpoint.port) => {
                     if let Err(error) = result {
                         tracing::warn!(%error, "the endpoint cannot listen");
@@ -32,9 +33,10 @@ pub async fn listen(shared: Arc<Shared>) {
 }
 
 /// Waits until the endpoint is stopped, moved or gone.
-async fn stopped(shared: &Shared, changes: &mut watch::Receiver<u64>, port: u16) {
+async fn stopped(shared: &Shared, changes: &mut watch::Receiver<u64>, (port, stops): (u16, u64)) {
     loop {
-        let same = shared.identity.endpoint().is_some_and(|endpoint| endpoint.started && endpoint.port == port);
+        let same = shared.identity.stops() == stops
+            && shared.identity.endpoint().is_some_and(|endpoint| endpoint.started && endpoint.port == port);
         if !same || changes.changed().await.is_err() {
             return;
         }
