@@ -3,7 +3,7 @@
 //! | Module | What it holds |
 //! |---|---|
 //! | [`model`] | the vocabulary |
-//! | `api` | the contract with users: custom resources, and spec to model |
+//! | [`api`] | the contract with users: custom resources, and spec to model |
 //! | [`decide`] | the policy: observation in, plan out; pure |
 //! | `resources` | model to Kubernetes objects; pure |
 //! | [`sql`] | the only door to SQL Server |
@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod api;
 pub mod decide;
 pub mod leader;
 pub mod model;

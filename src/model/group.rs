@@ -38,6 +38,15 @@ pub struct Group {
     pub pods: Pods,
 }
 
+/// Name of the StatefulSet that holds the replicas of one mode: `<name>`, `<name>-a` or `<name>-c`.
+pub fn set_name(group: &GroupName, mode: Mode) -> String {
+    match mode {
+        Mode::Synchronous => group.to_string(),
+        Mode::Asynchronous => format!("{group}-a"),
+        Mode::ConfigurationOnly => format!("{group}-c"),
+    }
+}
+
 /// A commit quorum and where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitQuorum {
@@ -171,6 +180,13 @@ pub struct PodSettings {
     pub pod: serde_json::Map<String, serde_json::Value>,
     /// Replicas on one host are refused, not only discouraged.
     pub require_spread: bool,
+}
+
+impl PodSettings {
+    /// `MSSQL_MEMORY_LIMIT_MB`: four fifths of the container's limit, the share that SQL Server itself takes of a machine.
+    pub fn server_memory_mib(&self) -> u64 {
+        self.memory_limit_mib * 4 / 5
+    }
 }
 
 /// Type and annotations of a Service.

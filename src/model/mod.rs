@@ -2,6 +2,7 @@
 
 pub mod group;
 pub mod name;
+pub mod quantity;
 pub mod quorum;
 pub mod replica;
 pub mod sequence;
