@@ -14,8 +14,9 @@
 
 #![warn(missing_docs)]
 
-pub mod cli;
 pub mod api;
+pub mod cli;
+pub mod controller;
 pub mod decide;
 pub mod leader;
 pub mod model;

@@ -69,8 +69,10 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 pub struct Target {
     /// Key of the cache: namespace and pod.
     pub key: String,
-    /// DNS name to dial, which the certificate must carry.
+    /// DNS name that the certificate must carry.
     pub host: String,
+    /// Address to dial. `None`: the DNS name, which may be cached where a pod's address is not.
+    pub address: Option<String>,
     /// Port.
     pub port: u16,
     /// PEM bundle of the authorities that may have signed the server's certificate.
@@ -88,6 +90,7 @@ pub struct Target {
 impl Target {
     fn same_door(&self, other: &Self) -> bool {
         self.host == other.host
+            && self.address == other.address
             && self.port == other.port
             && self.password == other.password
             && self.authorities == other.authorities
@@ -171,7 +174,7 @@ impl Servers {
     async fn connect(&self, target: &Target) -> Result<Session, Error> {
         let stream = self
             .dialer
-            .dial(&target.host, target.port)
+            .dial(target.address.as_deref().unwrap_or(&target.host), target.port)
             .await
             .map_err(|error| Error::Retry(format!("{}:{}: {error}", target.host, target.port)))?;
         let left = Arc::new(AtomicUsize::new(LARGEST_ANSWER));

@@ -1,0 +1,211 @@
+//! The instances of one group: whom to ask as whom, looks in parallel, batches with deadlines.
+
+use super::memory::{Glance, Memory, Users};
+use crate::{
+    decide::observation::Probe,
+    model::{DatabaseName, Group, LoginName, ReplicaName, group::SQL_PORT},
+    sql::{
+        Batch, Error, Login, Secret, Servers, Target,
+        probe::{self, Look},
+        statement::PROGRAM,
+    },
+    telemetry::{Health, metrics::Looked},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+/// Time that a look has.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Time that a pass gives a look at a replica that was silent the last time.
+const AGAIN: Duration = Duration::from_millis(150);
+
+/// Work beside the passes; it ends when it is dropped.
+pub struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn silent(why: String) -> Glance {
+    Glance { probe: Probe::Silent { why }, at: Instant::now() }
+}
+
+/// What it takes to be let in.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// PEM bundle of the authorities that sign server certificates of this group.
+    pub authorities: Arc<[u8]>,
+    /// Password of `quorate_look`.
+    pub look: Secret,
+    /// Password of `quorate_act`.
+    pub act: Secret,
+    /// Password of `sa`.
+    pub admin: Secret,
+    /// Passwords of application logins, those that could be read.
+    pub logins: BTreeMap<LoginName, Secret>,
+}
+
+/// The instances of one group in one pass. Clones share what is behind it.
+#[derive(Clone)]
+pub struct Instances {
+    /// The wish.
+    pub group: Arc<Group>,
+    /// How to be let in. `None`: the secrets are not there yet.
+    pub access: Option<Arc<Access>>,
+    /// Addresses of the pods that have one.
+    pub addresses: Arc<BTreeMap<ReplicaName, String>>,
+    /// All connections.
+    pub servers: Arc<Servers>,
+    /// What is counted.
+    pub health: Arc<Health>,
+}
+
+impl Instances {
+    /// Looks at all these replicas at once, each with its own deadline. One that was silent the last time is waited for
+    /// a moment only; its look goes on, and a later pass takes the answer.
+    pub async fn look(&self, replicas: &[ReplicaName], memory: &mut Memory) {
+        let mut pending = std::mem::take(&mut memory.looks);
+        for replica in replicas {
+            if pending.contains_key(replica) {
+                continue;
+            }
+            let (all, whose, major) = (self.clone(), replica.clone(), memory.majors.get(replica).copied());
+            let look = Task::spawn(async move { all.glance(&whose, major).await });
+            pending.insert(replica.clone(), look);
+        }
+        let waits = pending.into_iter().map(|(replica, task)| {
+            let silent =
+                memory.glances.get(&replica).is_some_and(|glance| matches!(glance.probe, Probe::Silent { .. }));
+            let patience = if silent { AGAIN } else { LOOK + AGAIN };
+            async move {
+                let mut task = task;
+                (replica, timeout(patience, &mut task.0).await.ok(), task)
+            }
+        });
+        for (replica, answer, task) in futures::future::join_all(waits).await {
+            match answer {
+                Some(Ok(glance)) => {
+                    if let Probe::Answered(facts) = &glance.probe
+                        && let Some(major) = probe::major(&facts.server.version)
+                    {
+                        memory.majors.insert(replica.clone(), major);
+                    }
+                    memory.glances.insert(replica, glance);
+                }
+                Some(Err(_)) => {
+                    memory.glances.insert(replica, silent("the look ended without an answer".into()));
+                }
+                None => {
+                    let known = memory.glances.get(&replica);
+                    if !known.is_some_and(|glance| matches!(glance.probe, Probe::Silent { .. })) {
+                        memory.glances.insert(replica.clone(), silent("no answer in time".into()));
+                    }
+                    memory.looks.insert(replica, task);
+                }
+            }
+        }
+    }
+
+    async fn glance(&self, replica: &ReplicaName, major: Option<u32>) -> Glance {
+        let asked = Instant::now();
+        let probe = self.probe(replica, major).await;
+        self.health.metrics.look(looked(&probe), asked.elapsed());
+        Glance { probe, at: Instant::now() }
+    }
+
+    async fn probe(&self, replica: &ReplicaName, major: Option<u32>) -> Probe {
+        let Some(access) = &self.access else { return Probe::Silent { why: "its secrets are not there yet".into() } };
+        let target = self.target(access, replica, Login::Look, None, PROGRAM);
+        let look = Look { group: &self.group, replica, major };
+        let answer = self.servers.run(&target, &look.batch(), LOOK).await;
+        match answer.and_then(|answer| look.read(&answer)) {
+            Ok(facts) if !probe::is_from(&facts, replica) => {
+                Probe::Silent { why: format!("{} answers in its place", facts.server.name) }
+            }
+            Ok(facts) => Probe::Answered(Box::new(facts)),
+            Err(error) if error.is_login_refused() => Probe::LoginRefused,
+            Err(error) => Probe::Silent { why: error.to_string() },
+        }
+    }
+
+    /// Users of the databases of a primary, where the spec has logins: beside the looks, since a database may be locked.
+    pub async fn look_at_users(&self, primary: &ReplicaName, memory: &mut Memory) {
+        let Some(access) = self.access.clone() else { return };
+        if memory.users_task.is_none() && probe::databases_with_users(&self.group).next().is_some() {
+            let (all, primary) = (self.clone(), primary.clone());
+            memory.users_task = Some(Task::spawn(async move { all.users(&access, primary).await }));
+        }
+        let Some(task) = &mut memory.users_task else { return };
+        match timeout(AGAIN, &mut task.0).await {
+            Ok(Ok(users)) => memory.users = Some(users),
+            Ok(Err(_)) => memory.users = None,
+            Err(_) => return,
+        }
+        memory.users_task = None;
+    }
+
+    async fn users(&self, access: &Access, primary: ReplicaName) -> (ReplicaName, Users) {
+        let mut users = Users::new();
+        for database in probe::databases_with_users(&self.group) {
+            let target = self.target(access, &primary, Login::Look, Some(database), PROGRAM);
+            let answer = self.servers.run(&target, probe::USERS, LOOK).await;
+            if let Ok(found) = answer.and_then(|answer| probe::read_users(&answer)) {
+                users.insert(database.clone(), found);
+            }
+        }
+        (primary, users)
+    }
+
+    /// Sends one batch.
+    pub async fn send(&self, replica: &ReplicaName, batch: &Batch) -> Result<(), Error> {
+        let access =
+            self.access.as_ref().ok_or_else(|| Error::Retry("the secrets of the group are not there yet".into()))?;
+        let target = self.target(access, replica, batch.login, batch.database.as_ref(), batch.program);
+        self.servers.run(&target, &batch.text, batch.within).await.map(drop)
+    }
+
+    fn target(
+        &self,
+        access: &Access,
+        replica: &ReplicaName,
+        login: Login,
+        database: Option<&DatabaseName>,
+        program: &'static str,
+    ) -> Target {
+        let password = match login {
+            Login::Look => &access.look,
+            Login::Act => &access.act,
+            Login::Admin => &access.admin,
+        };
+        Target {
+            key: format!("{}/{replica}", self.group.namespace),
+            host: self.group.host(replica),
+            address: self.addresses.get(replica).cloned(),
+            port: SQL_PORT,
+            authorities: access.authorities.clone(),
+            login: login.name().into(),
+            password: password.clone(),
+            database: database.map(|name| name.as_str().into()),
+            program,
+        }
+    }
+}
+
+fn looked(probe: &Probe) -> Looked {
+    match probe {
+        Probe::Answered(_) => Looked::Answered,
+        Probe::Silent { .. } => Looked::Silent,
+        Probe::LoginRefused => Looked::LoginRefused,
+    }
+}

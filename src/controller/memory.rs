@@ -1,0 +1,180 @@
+//! What this process remembers of a group between passes. Nothing here is needed for safety: after a restart every timer
+//! starts at zero, and what was sent before is found out by looking.
+
+use super::{backoff::Backoff, instances::Task};
+use crate::{
+    decide::{
+        ElectionState, Observation,
+        diagnose::{self, View},
+        observation::{DatabaseUser, FailoverMemo, Probe, Replica},
+    },
+    model::{DatabaseName, ReplicaName, Role},
+    telemetry::metrics::Part,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// What one look gave, and when.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// The answer.
+    pub probe: Probe,
+    /// When it was given.
+    pub at: Instant,
+}
+
+/// Users by database and name.
+pub type Users = BTreeMap<DatabaseName, BTreeMap<String, DatabaseUser>>;
+
+/// A group's memory.
+#[derive(Default)]
+pub struct Memory {
+    /// Last look at each replica.
+    pub glances: BTreeMap<ReplicaName, Glance>,
+    /// Looks that go on beside the passes.
+    pub looks: BTreeMap<ReplicaName, Task<Glance>>,
+    /// Users of the databases of the primary they were read from.
+    pub users: Option<(ReplicaName, Users)>,
+    /// The look at users that goes on.
+    pub users_task: Option<Task<(ReplicaName, Users)>>,
+    /// Major version of each instance.
+    pub majors: BTreeMap<ReplicaName, u32>,
+    /// Container that answered last, by replica.
+    pub answered: BTreeMap<ReplicaName, String>,
+    /// What is known of the FAILOVER sent last.
+    pub failover: Option<FailoverMemo>,
+    /// Failures in a row.
+    pub backoff: Backoff,
+    /// Nothing was wrong and nothing was done in the last pass.
+    pub at_rest: bool,
+    /// Objects were applied for this generation and secrets.
+    pub applied: Option<String>,
+    /// The stopwatch of the change of the primary under way.
+    pub stopwatch: Stopwatch,
+    silent: BTreeMap<ReplicaName, (Instant, i64)>,
+    rejoining: BTreeMap<ReplicaName, Instant>,
+    suspected: Option<Instant>,
+    election: Option<((u64, ElectionState), Instant)>,
+}
+
+impl Memory {
+    /// Sets the timers of an observation from what was seen before, and remembers what it shows.
+    pub fn time(&mut self, seen: &mut Observation, now: Instant) {
+        let following = followers(seen);
+        for (name, replica) in &mut seen.replicas {
+            self.silence(name, replica, seen.at, now);
+            let rejoins =
+                matches!(&replica.probe, Probe::Answered(facts) if facts.group.is_some()) && !following.contains(name);
+            replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
+        }
+        self.silent.retain(|name, _| seen.replicas.contains_key(name));
+        self.rejoining.retain(|name, _| seen.replicas.contains_key(name));
+        self.judge(seen, now);
+    }
+
+    /// The timers that depend on the record: once more when it was read again.
+    pub fn judge(&mut self, seen: &mut Observation, now: Instant) {
+        let state = seen.record.as_ref().map(|record| (record.epoch, record.state));
+        if self.election.map(|(state, _)| state) != state {
+            self.election = state.map(|state| (state, now));
+        }
+        seen.election_age = self.election.map_or(Duration::ZERO, |(_, from)| now - from);
+        self.suspected = match diagnose::primary_is_lost(seen) {
+            true => Some(self.suspected.unwrap_or(now)),
+            false => None,
+        };
+        seen.suspected_for = self.suspected.map_or(Duration::ZERO, |from| now - from);
+        let epoch = seen.record.as_ref().map(|record| record.epoch);
+        self.failover = self.failover.filter(|memo| epoch.is_some_and(|epoch| memo.epoch >= epoch));
+        seen.failover = self.failover;
+    }
+
+    /// A batch was sent to a replica: looks that began before it say nothing any more.
+    pub fn touched(&mut self, replica: &ReplicaName) {
+        self.looks.remove(replica);
+        self.users_task = None;
+        self.users = None;
+    }
+
+    /// Since when a replica has been silent.
+    pub fn silent_from(&self, replica: &ReplicaName) -> Option<Instant> {
+        self.silent.get(replica).map(|(from, _)| *from)
+    }
+
+    fn silence(&mut self, name: &ReplicaName, replica: &mut Replica, at: i64, now: Instant) {
+        if matches!(replica.probe, Probe::Silent { .. }) {
+            let (from, wall) = *self.silent.entry(name.clone()).or_insert((now, at));
+            replica.silent_for = now - from;
+            replica.silent_since = Some(wall);
+        } else {
+            self.silent.remove(name);
+            replica.silent_for = Duration::ZERO;
+            replica.silent_since = None;
+        }
+    }
+}
+
+/// How long `holds` has been true for `name`.
+fn since(timers: &mut BTreeMap<ReplicaName, Instant>, name: &ReplicaName, holds: bool, now: Instant) -> Duration {
+    if !holds {
+        timers.remove(name);
+        return Duration::ZERO;
+    }
+    now - *timers.entry(name.clone()).or_insert(now)
+}
+
+/// Replicas that follow the recorded primary, and the primary itself.
+fn followers(seen: &Observation) -> Vec<ReplicaName> {
+    let Some(record) = &seen.record else { return Vec::new() };
+    let view = View { seen, record };
+    let serves = view.primary().is_some_and(|group| group.role == Role::Primary);
+    let all = seen
+        .members()
+        .filter(|(name, _, group)| (**name == record.primary && serves) || diagnose::follows(group, &record.primary));
+    all.map(|(name, _, _)| name.clone()).collect()
+}
+
+/// Times the parts of one change of the primary.
+#[derive(Debug, Default)]
+pub struct Stopwatch {
+    last: Option<Instant>,
+    parts: Vec<(Part, Duration)>,
+}
+
+impl Stopwatch {
+    /// An election was recorded; its cause was first seen at `from`.
+    pub fn start(&mut self, from: Option<Instant>, now: Instant) {
+        // An election that follows an unfinished one is part of the same change.
+        if self.last.is_none() {
+            self.parts.clear();
+            self.last = Some(from.unwrap_or(now));
+        }
+        self.lap(Part::Suspected, now);
+    }
+
+    /// A part ended. A part that ends again goes on.
+    pub fn lap(&mut self, part: Part, now: Instant) {
+        let Some(last) = self.last else { return };
+        let took = now - last;
+        self.last = Some(now);
+        match self.parts.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, before)) => *before += took,
+            None => self.parts.push((part, took)),
+        }
+    }
+
+    /// The change is over: its parts, once. Nothing when no election of this life began it.
+    pub fn finish(&mut self, now: Instant) -> Vec<(Part, Duration)> {
+        if self.last.is_none() {
+            return Vec::new();
+        }
+        self.lap(Part::Routed, now);
+        self.last = None;
+        std::mem::take(&mut self.parts)
+    }
+
+    /// The election was closed without a promotion.
+    pub fn drop_it(&mut self) {
+        *self = Self::default();
+    }
+}
