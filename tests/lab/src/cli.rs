@@ -5,18 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rustix::process::Signal;
 
-use crate::control_plane::Component;
+use crate::client::Sql;
+use crate::components::Action;
 use crate::error::{Error, Result};
 use crate::faults::{Blow, End};
 use crate::layout::{DRIVER, Layout, Node};
 use crate::lock::Lock;
 use crate::progress::Progress;
-use crate::shell::Look;
 use crate::writer::Writer;
 use crate::{
-    bench, cgroups, cluster, control_plane, demo, faults, images, kubectl, lock, network, node, node_init, peer,
+    bench, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, network, node, node_init, peer,
     product, shell, storage, test, writer,
 };
 
@@ -94,12 +93,14 @@ enum Command {
     Heal,
     /// Stop, start, kill, freeze or thaw a part: etcd, kube-apiserver, .. or n1/kubelet, ..; or refresh all clients of the API
     Component {
-        action: ComponentAction,
+        action: Action,
         /// Not needed for refresh
         name: Option<String>,
     },
     /// Write unique rows through a connection and keep a ledger; --check compares it with the table
     Writer(Box<Writer>),
+    /// Run one batch of T-SQL and print its first result as JSON
+    Sql(Box<Sql>),
     /// Serve a few bytes: the workload of the lab's own tests
     #[command(hide = true)]
     Serve {
@@ -145,16 +146,6 @@ enum NodeAction {
     Thaw,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ComponentAction {
-    Stop,
-    Start,
-    Kill,
-    Freeze,
-    Thaw,
-    Refresh,
-}
-
 /// Runs one command; its exit code.
 pub(crate) fn run(cli: Cli) -> Result<i32> {
     let (layout, progress) = (Layout::from_environment(), Progress::start());
@@ -187,7 +178,7 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
         Command::Status => cluster::status(&layout)?,
         Command::Kubectl { arguments } => return shell::interactive(kubectl::command(&layout)?.args(arguments)),
         Command::Exec { command } => return exec(&layout, &command),
-        Command::Logs { component, follow } => return logs(&layout, &component, follow),
+        Command::Logs { component, follow } => return components::logs(&layout, &component, follow),
         Command::Load { image } => load(&layout, &image, progress)?,
         Command::Fault(fault) => strike(&layout, fault, progress)?,
         Command::Node { action, node } => power(&layout, action, node, progress)?,
@@ -200,7 +191,8 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             faults::heal(&layout)?;
             progress.say("healed: nothing is cut");
         }
-        Command::Component { action, name } => component(&layout, action, name.as_deref(), progress)?,
+        Command::Component { action, name } => components::act(&layout, action, name.as_deref(), progress)?,
+        Command::Sql(sql) => return client::sql(*sql),
         Command::Writer(writer) => return writer::run(*writer),
         Command::Serve { port, file } => peer::serve(port, &file)?,
         Command::Get { url } => peer::get(&url)?,
@@ -215,7 +207,7 @@ fn locked(command: &str) -> Result<Lock> {
     Lock::take(&lock::path(), command)
 }
 
-fn needs_up() -> Result<()> {
+pub(crate) fn needs_up() -> Result<()> {
     cluster::must_be_root()?;
     if network::exists(DRIVER) {
         Ok(())
@@ -248,47 +240,6 @@ pub(crate) fn inside(layout: &Layout, command: &[OsString]) -> Result<Process> {
 
 fn exec(layout: &Layout, command: &[OsString]) -> Result<i32> {
     shell::interactive(&mut inside(layout, command)?)
-}
-
-/// A component of the control plane, or a service of a node written `n1/kubelet`.
-enum Part {
-    Central(Component),
-    Service(Node, &'static str),
-}
-
-fn part(name: &str) -> Result<Part> {
-    let known = || {
-        let central: Vec<_> = control_plane::ALL.iter().map(|part| part.name()).collect();
-        let services: Vec<_> = node_init::SERVICES.iter().map(|service| format!("n1/{service}")).collect();
-        Error::refused(format!(
-            "there is no component {name:?}; there are {}, {}",
-            central.join(", "),
-            services.join(", ")
-        ))
-    };
-    if let Some(part) = control_plane::ALL.iter().find(|part| part.name() == name) {
-        return Ok(Part::Central(*part));
-    }
-    let (node, service) = name.split_once('/').ok_or_else(known)?;
-    let node = node.parse().map_err(Error::Refused)?;
-    let service = node_init::SERVICES.iter().find(|known| **known == service).ok_or_else(known)?;
-    Ok(Part::Service(node, service))
-}
-
-fn logs(layout: &Layout, name: &str, follow: bool) -> Result<i32> {
-    let file = match part(name)? {
-        Part::Central(part) => layout.log(part.name()),
-        Part::Service(node, service) => layout.node(node).join("log").join(format!("{service}.log")),
-    };
-    if !file.exists() {
-        return Err(Error::refused(format!("{name} has not written anything yet")));
-    }
-    let mut tail = Process::new("tail");
-    tail.arg("--lines=+1");
-    if follow {
-        tail.arg("--follow=name");
-    }
-    shell::interactive(tail.arg(file))
 }
 
 fn load(layout: &Layout, image: &str, progress: Progress) -> Result<()> {
@@ -352,64 +303,6 @@ fn power(layout: &Layout, action: NodeAction, node: Node, progress: Progress) ->
     Ok(())
 }
 
-fn component(layout: &Layout, action: ComponentAction, name: Option<&str>, progress: Progress) -> Result<()> {
-    needs_up()?;
-    let Some(name) = name else {
-        if action == ComponentAction::Refresh {
-            return refresh(layout, progress);
-        }
-        return Err(Error::refused("which component? For example kube-apiserver or n1/kubelet"));
-    };
-    match part(name)? {
-        Part::Central(part) => central(layout, action, part)?,
-        Part::Service(node, service) => match action {
-            ComponentAction::Stop => node::want(layout, node, service, false)?,
-            ComponentAction::Start => node::want(layout, node, service, true)?,
-            ComponentAction::Kill | ComponentAction::Refresh => node::signal_service(layout, node, service, "KILL")?,
-            ComponentAction::Freeze => node::signal_service(layout, node, service, "STOP")?,
-            ComponentAction::Thaw => node::signal_service(layout, node, service, "CONT")?,
-        },
-    }
-    progress.say(format!("{name}: done"));
-    Ok(())
-}
-
-fn central(layout: &Layout, action: ComponentAction, part: Component) -> Result<()> {
-    let running =
-        || control_plane::pid(layout, part).ok_or_else(|| Error::refused(format!("{} is not running", part.name())));
-    match action {
-        ComponentAction::Stop => control_plane::stop(layout, part, Signal::TERM)?,
-        ComponentAction::Kill => control_plane::stop(layout, part, Signal::KILL)?,
-        ComponentAction::Freeze => shell::signal(running()?, Signal::STOP),
-        ComponentAction::Thaw => shell::signal(running()?, Signal::CONT),
-        ComponentAction::Refresh => {
-            control_plane::stop(layout, part, Signal::KILL)?;
-            control_plane::start(layout, part)?;
-        }
-        ComponentAction::Start => {
-            control_plane::start(layout, part)?;
-            if matches!(part, Component::Etcd | Component::KubeApiserver) {
-                shell::wait_until(60, "the API server", || Ok(Look::when(cluster::is_ready(layout)?, "not ready")))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Restarts every client of the API server, whose back-off after an outage may last more than a minute.
-fn refresh(layout: &Layout, progress: Progress) -> Result<()> {
-    for part in [Component::KubeControllerManager, Component::KubeScheduler] {
-        central(layout, ComponentAction::Refresh, part)?;
-    }
-    for node in Node::all().filter(|node| node::init(layout, *node).is_some()) {
-        for service in ["kubelet", "kube-proxy"] {
-            node::signal_service(layout, node, service, "TERM")?;
-        }
-    }
-    progress.say("controller manager, scheduler, kubelets and kube-proxies restarted; containers go on");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,15 +324,6 @@ mod tests {
         ] {
             let text = refusal(&arguments);
             assert!(text.contains(part), "{arguments:?}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_part_is_a_component_or_a_service_of_a_node() {
-        assert!(matches!(part("etcd"), Ok(Part::Central(Component::Etcd))));
-        assert!(matches!(part("n2/kubelet"), Ok(Part::Service(_, "kubelet"))));
-        for bad in ["", "kubelet", "n9/kubelet", "n1/etcd", "../../etc/passwd"] {
-            assert!(part(bad).is_err(), "{bad:?}");
         }
     }
 }

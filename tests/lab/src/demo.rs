@@ -45,9 +45,10 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
     let outage = summary.pointer("/outages/0/seconds").and_then(Value::as_f64).unwrap_or_default();
     println!();
     println!("The primary's container was killed; the group was writable again after {outage:.1} s.");
+    let count = |key: &str| summary.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let (acknowledged, refused, unknown) = (count("acknowledged"), count("refused"), count("unknown"));
     println!(
-        "{} rows were acknowledged, and every one of them is there. {} were refused, {} left in doubt.",
-        summary["acknowledged"], summary["refused"], summary["unknown"]
+        "{acknowledged} rows were acknowledged, and every one is there. {refused} were refused, {unknown} left in doubt."
     );
     println!("\nThe cluster is yours. Try:");
     println!("  cargo lab kubectl get ag -n {SHOP} -w           # and in another terminal:");
@@ -110,7 +111,7 @@ fn password(layout: &Layout) -> Result<String> {
 fn write(layout: &Layout, progress: Progress) -> Result<(Shown, std::sync::Arc<AtomicU64>)> {
     let _ = fs::remove_file(ledger(layout));
     let mut command = cli::inside(layout, &arguments(layout)?)?;
-    command.env("LAB_WRITER_PASSWORD", password(layout)?);
+    command.env("LAB_PASSWORD", password(layout)?);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let child = child.map_err(|error| Error::refused(format!("cannot start the writer: {error}")))?;
     Ok(shown(child, progress, "  > ", 2))
@@ -119,7 +120,7 @@ fn write(layout: &Layout, progress: Progress) -> Result<(Shown, std::sync::Arc<A
 /// Compares the table with the ledger.
 fn check(layout: &Layout) -> Result<Value> {
     let mut command = cli::inside(layout, &arguments(layout)?)?;
-    let text = shell::output(command.arg("--check").env("LAB_WRITER_PASSWORD", password(layout)?))?;
+    let text = shell::output(command.arg("--check").env("LAB_PASSWORD", password(layout)?))?;
     serde_json::from_str(&text).map_err(|source| Error::Json { what: "the writer".to_owned(), source })
 }
 

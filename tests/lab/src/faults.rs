@@ -130,8 +130,8 @@ pub(crate) fn apply_cuts(layout: &Layout, node: Node) -> Result<()> {
 fn set_cuts(layout: &Layout, cuts: &[(String, String)]) -> Result<()> {
     let text: String = cuts.iter().map(|(from, to)| format!("{from} {to}\n")).collect();
     fs::write(layout.cuts(), text).at(&layout.cuts())?;
-    let on = Node::all().filter(|node| network::exists(&node.namespace()));
-    on.map(|node| apply_cuts(layout, node)).collect()
+    let mut on = Node::all().filter(|node| network::exists(&node.namespace()));
+    on.try_for_each(|node| apply_cuts(layout, node))
 }
 
 /// Drops all packets between two ends, or only those from the first to the second.

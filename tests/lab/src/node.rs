@@ -66,7 +66,7 @@ fn configure(layout: &Layout, node: Node) -> Result<()> {
 /// An overlay cannot be stacked on another one.
 fn on_overlay(directory: &Path) -> bool {
     const OVERLAY: i64 = 0x794c_7630;
-    rustix::fs::statfs(directory).is_ok_and(|file_system| i64::from(file_system.f_type) == OVERLAY)
+    rustix::fs::statfs(directory).is_ok_and(|file_system| file_system.f_type == OVERLAY)
 }
 
 /// Makes the fixed paths that nodes mount over, and remembers those that were not there.
@@ -106,7 +106,7 @@ pub(crate) fn power_on(layout: &Layout, node: Node) -> Result<()> {
         boot(layout, node)?;
     }
     want(layout, node, "containerd", true)?;
-    let probe = || Ok(shell::output(inside(layout, node, "ctr")?.arg("version")).map(|_| Look::Done)?);
+    let probe = || shell::output(inside(layout, node, "ctr")?.arg("version")).map(|_| Look::Done);
     shell::wait_until(20, &format!("containerd on {node}"), probe)?;
     let images = fs::read_dir(layout.images()).into_iter().flatten().flatten().map(|entry| entry.path());
     for image in images.filter(|path| path.extension().is_some_and(|kind| kind == "tar")) {

@@ -153,6 +153,12 @@ impl Run<'_> {
         cluster::up(self.layout, self.progress)?;
         product::load_images(self.layout, self.progress)?;
         let build = ["test", "--locked", "--package", "quorate", "--test", "cluster", "--no-run"];
+        let installable = self.tree.join("deploy/kustomization.yaml").exists();
+        if installable {
+            product::install(self.layout, self.progress)?;
+        } else {
+            self.progress.say("there is no deploy/ yet: only the lab's own tests run on the cluster");
+        }
         let log = self.logs.join("cluster-build.log");
         shell::long_job(&mut self.cargo(&build), &log, "building the cluster tests", self.progress)?;
         self.progress.say("tests on the cluster");

@@ -7,38 +7,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
-use tokio::net::TcpStream;
+use tiberius::Config;
 use tokio::time::{sleep, timeout};
-use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
+use crate::client::{Connection, Server, runtime};
 use crate::error::{AtPath as _, Error, Result};
 use crate::ledger::{Ledger, Outcome, answered, sent};
 
-type Connection = Client<Compat<TcpStream>>;
-
 #[derive(Debug, Args)]
 pub(crate) struct Writer {
-    /// Name or address of the service
-    #[arg(long)]
-    host: String,
-    #[arg(long, default_value_t = 1433)]
-    port: u16,
-    #[arg(long)]
-    database: String,
-    #[arg(long)]
-    user: String,
-    /// File with the password; else it is taken from the environment
-    #[arg(long)]
-    password_file: Option<PathBuf>,
-    #[arg(long, env = "LAB_WRITER_PASSWORD", hide_env_values = true, default_value = "", hide_default_value = true)]
-    password: String,
-    /// Authority of the server's certificate, PEM; without it any certificate is accepted
-    #[arg(long)]
-    ca: Option<PathBuf>,
-    /// Name the certificate must have, if it is not the host
-    #[arg(long)]
-    server_name: Option<String>,
+    #[command(flatten)]
+    server: Server,
     /// Table in schema dbo; made if it is not there
     #[arg(long, default_value = "ledger", value_parser = identifier)]
     table: String,
@@ -51,12 +30,6 @@ pub(crate) struct Writer {
     /// Pause between two rows, milliseconds
     #[arg(long, default_value_t = 5)]
     pause: u64,
-    /// Longest time to connect, and to log in, milliseconds
-    #[arg(long, default_value_t = 1000)]
-    connect_timeout: u64,
-    /// Longest time to wait for an answer, milliseconds; then the row is unknown
-    #[arg(long, default_value_t = 2000)]
-    answer_timeout: u64,
     /// A time without an acknowledgement is an outage from here on, milliseconds
     #[arg(long, default_value_t = 500)]
     outage: u64,
@@ -81,10 +54,8 @@ fn now() -> i64 {
 }
 
 pub(crate) fn run(writer: Writer) -> Result<i32> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::refused(format!("cannot start: {error}")))?;
     let check = writer.check;
-    runtime.block_on(async move { if check { writer.compare().await } else { writer.write().await } })
+    runtime()?.block_on(async move { if check { writer.compare().await } else { writer.write().await } })
 }
 
 struct Tally {
@@ -98,70 +69,23 @@ struct Tally {
 }
 
 impl Writer {
-    fn config(&self) -> Result<Config> {
-        let mut config = Config::new();
-        config.host(&self.host);
-        config.port(self.port);
-        config.database(&self.database);
-        config.application_name("lab writer");
-        config.encryption(EncryptionLevel::Required);
-        let password = match &self.password_file {
-            Some(file) => fs::read_to_string(file).at(file)?.trim_end_matches(['\r', '\n']).to_owned(),
-            None => self.password.clone(),
-        };
-        if password.is_empty() {
-            return Err(Error::refused("give the password in --password-file or in LAB_WRITER_PASSWORD"));
-        }
-        config.authentication(AuthMethod::sql_server(&self.user, password));
-        match &self.ca {
-            Some(file) => config.trust_cert_ca_bundle(fs::read(file).at(file)?),
-            None => config.trust_cert(),
-        }
-        if let Some(name) = &self.server_name {
-            config.hostname_in_certificate(name);
-        }
-        config.handshake_timeout(Some(Duration::from_millis(self.connect_timeout)));
-        config.command_timeout(Some(Duration::from_millis(self.answer_timeout)));
-        Ok(config)
-    }
-
-    async fn connect(&self, config: &Config) -> std::result::Result<Connection, String> {
-        let limit = Duration::from_millis(self.connect_timeout);
-        // The name is looked up every time: it is what clients of a service do.
-        let stream = timeout(limit, TcpStream::connect((self.host.as_str(), self.port))).await;
-        let stream = stream.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let login = timeout(limit, Client::connect(config.clone(), stream.compat_write())).await;
-        login.map_err(|_| "no login in time".to_owned())?.map_err(|error| error.to_string())
-    }
-
-    async fn batch(
-        &self,
-        connection: &mut Connection,
-        text: String,
-    ) -> std::result::Result<Vec<tiberius::Row>, tiberius::error::Error> {
-        let limit = Duration::from_millis(self.answer_timeout);
-        let answer = timeout(limit, async { connection.simple_query(text).await?.into_first_result().await }).await;
-        answer.unwrap_or_else(|_| {
-            let kind = std::io::ErrorKind::TimedOut;
-            Err(tiberius::error::Error::Io { kind, message: "no answer in time".to_owned() })
-        })
-    }
-
     /// Connects, makes the table and asks who serves.
     async fn open(&self, config: &Config) -> std::result::Result<(Connection, String), String> {
-        let mut connection = self.connect(config).await?;
+        let mut connection = self.server.connect(config).await?;
         let table = &self.table;
         let make = format!("IF OBJECT_ID(N'dbo.{table}') IS NULL CREATE TABLE dbo.{table} (id bigint NOT NULL)");
-        self.batch(&mut connection, make).await.map_err(|error| error.to_string())?;
-        let rows =
-            self.batch(&mut connection, "SELECT @@SERVERNAME".to_owned()).await.map_err(|error| error.to_string())?;
+        self.server.batch(&mut connection, make).await.map_err(|error| error.to_string())?;
+        let rows = self
+            .server
+            .batch(&mut connection, "SELECT @@SERVERNAME".to_owned())
+            .await
+            .map_err(|error| error.to_string())?;
         let server = rows.first().and_then(|row| row.try_get::<&str, _>(0).ok().flatten()).unwrap_or("?").to_owned();
         Ok((connection, server))
     }
 
     async fn write(&self) -> Result<i32> {
-        let config = self.config()?;
+        let config = self.server.config()?;
         let mut file: Box<dyn std::io::Write> = if self.ledger.as_os_str() == "-" {
             Box::new(std::io::stdout())
         } else {
@@ -205,7 +129,7 @@ impl Writer {
             };
             id += 1;
             file.write_all(sent(id, now()).as_bytes()).at(&self.ledger)?;
-            let answer = self.batch(open, format!("INSERT INTO dbo.{} (id) VALUES ({id})", self.table)).await;
+            let answer = self.server.batch(open, format!("INSERT INTO dbo.{} (id) VALUES ({id})", self.table)).await;
             let (outcome, text) = judge(answer.map(drop));
             file.write_all(answered(id, outcome, now(), &text).as_bytes()).at(&self.ledger)?;
             tally.count(outcome, text, self.outage, began);
@@ -252,7 +176,7 @@ impl Writer {
     }
 
     async fn compare(&self) -> Result<i32> {
-        let (config, ledger) = (self.config()?, self.read_ledger()?);
+        let (config, ledger) = (self.server.config()?, self.read_ledger()?);
         let began = Instant::now();
         let found = loop {
             match self.found(&config).await {
@@ -275,8 +199,8 @@ impl Writer {
     }
 
     async fn found(&self, config: &Config) -> std::result::Result<Vec<i64>, String> {
-        let mut connection = self.connect(config).await?;
-        let rows = self.batch(&mut connection, format!("SELECT id FROM dbo.{}", self.table)).await;
+        let mut connection = self.server.connect(config).await?;
+        let rows = self.server.batch(&mut connection, format!("SELECT id FROM dbo.{}", self.table)).await;
         let rows = rows.map_err(|error| error.to_string())?;
         let id = |row: &tiberius::Row| row.try_get::<i64, _>(0).ok().flatten().ok_or("a row without an id".to_owned());
         rows.iter().map(id).collect()
