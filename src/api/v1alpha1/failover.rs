@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One planned or forced change of the primary, once.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::duplicated_attributes)]
 #[kube(
     group = "quorate.dev",
     version = "v1alpha1",

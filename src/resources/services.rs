@@ -1,0 +1,73 @@
+//! Services. `-rw` and `-primary` select one pod by name; their selectors belong to the router, not to this apply.
+
+use super::{
+    GROUP, MODE, POD_NAME, READABLE, object, primary_service, read_only_service, read_write_service, replicas_service,
+    with,
+};
+use crate::model::{
+    Group, ReplicaName,
+    group::{ENDPOINT_PORT, SQL_PORT, ServiceSettings},
+};
+use serde_json::{Value, json};
+
+/// All Services, without the selectors that the router owns.
+pub fn services(group: &Group) -> Vec<Value> {
+    let name = group.name.as_str();
+    let replicas = json!({
+        "clusterIP": "None",
+        "publishNotReadyAddresses": true,
+        "selector": { GROUP: name },
+        "ports": [port("sql", SQL_PORT), port("mirroring", ENDPOINT_PORT)],
+    });
+    let primary = json!({ "type": "ClusterIP", "ports": [port("mirroring", ENDPOINT_PORT)] });
+    let read_write = spec(&group.pods.read_write, None);
+    let read_only = spec(&group.pods.read_only, Some(json!({ GROUP: name, READABLE: "true" })));
+    vec![
+        with(object(group, "v1", "Service", &replicas_service(group), true), "spec", replicas),
+        with(object(group, "v1", "Service", &primary_service(group), true), "spec", primary),
+        annotated(
+            with(object(group, "v1", "Service", &read_write_service(group), true), "spec", read_write),
+            &group.pods.read_write,
+        ),
+        annotated(
+            with(object(group, "v1", "Service", &read_only_service(group), true), "spec", read_only),
+            &group.pods.read_only,
+        ),
+    ]
+}
+
+/// The selectors of `-rw` and `-primary`: one pod, or a name that no pod can have.
+pub fn route(group: &Group, to: Option<&ReplicaName>) -> [Value; 2] {
+    // No pod is called so: names of pods are DNS labels.
+    let pod = to.map_or("_nobody", ReplicaName::as_str);
+    let selector = json!({ "selector": { GROUP: group.name.as_str(), POD_NAME: pod } });
+    let bare = |name: String| json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": group.namespace }, "spec": selector });
+    [bare(read_write_service(group)), bare(primary_service(group))]
+}
+
+fn port(name: &str, port: u16) -> Value {
+    json!({ "name": name, "port": port, "targetPort": name, "protocol": "TCP" })
+}
+
+fn spec(settings: &ServiceSettings, selector: Option<Value>) -> Value {
+    let kind = settings.kind.as_deref().unwrap_or("ClusterIP");
+    let mut spec = json!({ "type": kind, "ports": [port("sql", SQL_PORT)] });
+    if let (Some(selector), Some(map)) = (selector, spec.as_object_mut()) {
+        map.insert("selector".into(), selector);
+    }
+    spec
+}
+
+fn annotated(mut service: Value, settings: &ServiceSettings) -> Value {
+    if !settings.annotations.is_empty()
+        && let Some(metadata) = service.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        metadata.insert("annotations".into(), json!(settings.annotations));
+    }
+    service
+}
+
+/// Labels by which pods of the group are listed.
+pub fn pod_selector(group: &Group) -> String {
+    format!("{GROUP}={},{MODE}", group.name)
+}
