@@ -7,7 +7,7 @@
 //! | [`decide`] | the policy: observation in, plan out; pure |
 //! | [`resources`] | model to Kubernetes objects; pure |
 //! | [`sql`] | the only door to SQL Server |
-//! | `k8s` | the only door to Kubernetes |
+//! | [`k8s`] | the only door to Kubernetes |
 //! | [`leader`] | who may act |
 //! | [`controller`] | the shell: observe, decide, act, report |
 //! | [`telemetry`] | logs, metrics, health |
@@ -18,6 +18,7 @@ pub mod api;
 pub mod cli;
 pub mod controller;
 pub mod decide;
+pub mod k8s;
 pub mod leader;
 pub mod model;
 pub mod resources;

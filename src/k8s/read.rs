@@ -1,0 +1,55 @@
+//! Uncached reads.
+
+use super::{Error, Kube};
+use crate::api::{AvailabilityGroup, Failover};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::{Api, ResourceExt, api::ListParams};
+use std::collections::BTreeMap;
+
+impl Kube {
+    /// A group as it is now. `None`: deleted.
+    pub async fn group(&self, namespace: &str, name: &str) -> Result<Option<AvailabilityGroup>, Error> {
+        let api: Api<AvailabilityGroup> = Api::namespaced(self.client(), namespace);
+        self.look(&format!("AvailabilityGroup {namespace}/{name}"), api.get_opt(name)).await
+    }
+
+    /// `Failover` objects of a group that are not finished, the oldest first.
+    pub async fn failovers(&self, namespace: &str, group: &str) -> Result<Vec<Failover>, Error> {
+        let api: Api<Failover> = Api::namespaced(self.client(), namespace);
+        let list = self.look(&format!("Failovers in {namespace}"), api.list(&ListParams::default())).await?;
+        let mut open: Vec<_> = list
+            .items
+            .into_iter()
+            .filter(|object| object.spec.availability_group == group && !is_finished(object))
+            .collect();
+        open.sort_by_key(|object| (object.creation_timestamp(), object.name_any()));
+        Ok(open)
+    }
+
+    /// Data of a Secret. `None`: it does not exist.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
+        let api: Api<Secret> = Api::namespaced(self.client(), namespace);
+        let secret = self.look(&format!("Secret {namespace}/{name}"), api.get_opt(name)).await?;
+        Ok(secret
+            .map(|secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()))
+    }
+
+    /// Data of a ConfigMap; empty when it does not exist.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client(), namespace);
+        let map = self.look(&format!("ConfigMap {namespace}/{name}"), api.get_opt(name)).await?;
+        Ok(map.and_then(|map| map.data).unwrap_or_default())
+    }
+
+    /// Selector of a Service; empty when it has none or does not exist.
+    pub async fn selector(&self, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let api: Api<Service> = Api::namespaced(self.client(), namespace);
+        let service = self.look(&format!("Service {namespace}/{name}"), api.get_opt(name)).await?;
+        Ok(service.and_then(|service| service.spec).and_then(|spec| spec.selector).unwrap_or_default())
+    }
+}
+
+fn is_finished(object: &Failover) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Succeeded" && condition.status != "Unknown")
+}
