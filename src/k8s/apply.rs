@@ -88,14 +88,15 @@ impl Kube {
 
 /// Refuses objects of others. One whose owner is an older life of the group is on its way out.
 fn ours(wanted: &Value, live: &Value, what: &str) -> Result<(), Error> {
-    let label = |object: &Value, name: &str| object["metadata"]["labels"][name].clone();
-    let marked = label(live, "app.kubernetes.io/managed-by") == "quorate"
-        && label(live, "quorate.dev/group") == label(wanted, "quorate.dev/group");
-    if !marked {
+    let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_string);
+    let group = "/metadata/labels/quorate.dev~1group";
+    let marked = text(live, "/metadata/labels/app.kubernetes.io~1managed-by").as_deref() == Some("quorate");
+    if !marked || text(live, group) != text(wanted, group) {
         return Err(Error::NameTaken(what.into()));
     }
-    let owner = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"].clone();
-    if owner(live).is_string() && owner(wanted).is_string() && owner(live) != owner(wanted) {
+    let owner = "/metadata/ownerReferences/0/uid";
+    let (old, new) = (text(live, owner), text(wanted, owner));
+    if old.is_some() && new.is_some() && old != new {
         return Err(Error::Retry(format!("{what} belongs to a deleted group of the same name and is on its way out")));
     }
     Ok(())

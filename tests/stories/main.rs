@@ -6,5 +6,6 @@
 mod world;
 
 mod api_server;
+mod kubernetes;
 mod leader;
 mod nodes;
