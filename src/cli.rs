@@ -1,9 +1,10 @@
 //! The command line.
 
 mod explain;
+mod prepare;
 
 use clap::{Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// What went wrong, as an exit code: scripts and Kubernetes read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the custom resource definitions as YAML
+    Crd,
+    /// Write mssql.conf and the server's certificate to a volume (init container)
+    Prepare {
+        /// Folder with tls.crt and tls.key
+        #[arg(long, value_name = "FOLDER")]
+        certificate: PathBuf,
+        /// Folder that the server reads: /var/opt/mssql
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+        /// Setting of mssql.conf
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+    },
 }
 
 impl Cli {
@@ -48,15 +63,25 @@ impl Cli {
     pub fn run(self) -> Exit {
         match self.command {
             Command::Explain { file, json } => said(explain::explain(&file, json)),
+            Command::Crd => said(crds()),
+            Command::Prepare { certificate, to, set } => said(prepare::prepare(&certificate, &to, &set)),
         }
     }
+}
+
+/// Every custom resource definition, as one YAML stream.
+fn crds() -> Result<String, String> {
+    let crds = crate::api::crds().map_err(|error| error.to_string())?;
+    let texts: Result<Vec<_>, _> = crds.iter().map(|(_, crd)| crate::api::to_yaml(crd)).collect();
+    Ok(texts.map_err(|error| error.to_string())?.join("---\n"))
 }
 
 /// Prints what a command has to say, or its error.
 fn said(answer: Result<String, String>) -> Exit {
     match answer {
         Ok(text) => {
-            println!("{}", text.trim_end());
+            // A reader that has seen enough (`| head`) is no error.
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
             Exit::Done
         }
         Err(error) => {
