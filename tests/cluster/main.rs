@@ -4,4 +4,5 @@
 //! `cargo lab exec -- cargo test --test cluster -- --ignored --test-threads=1`.
 
 mod ground;
+mod manifests;
 mod support;

@@ -37,6 +37,11 @@ pub(crate) fn apply(manifest: &str) {
     succeed(Command::new("kubectl").args(["apply", "--filename=-"]), Some(manifest));
 }
 
+/// Like [`apply`], for manifests that may be refused.
+pub(crate) fn try_apply(manifest: &str) -> Result<String, String> {
+    attempt(Command::new("kubectl").args(["apply", "--filename=-"]), Some(manifest))
+}
+
 fn succeed(command: &mut Command, input: Option<&str>) -> String {
     attempt(command, input).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
