@@ -20,14 +20,17 @@
 //! | `group` | the availability group: configuration, roles, commits, votes, transport, seeding |
 //! | `faults` | switches for tests and for undocumented behaviour |
 
+pub mod catalog;
 pub mod ddl;
 pub mod errors;
 pub mod faults;
 pub mod group;
 pub mod instance;
 pub mod net;
+pub mod server;
 pub mod sim;
 pub mod store;
 pub mod tds;
 pub mod tsql;
 pub mod value;
+pub mod views;

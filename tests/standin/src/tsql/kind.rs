@@ -75,7 +75,12 @@ pub fn from_parts(name: &str, arguments: &[String]) -> SqlResult<SqlType> {
 pub fn from_text(text: &str, default_length: Option<u16>) -> SqlResult<SqlType> {
     let (name, rest) = text.split_once('(').map_or((text, ""), |(name, rest)| (name, rest.trim_end_matches(')')));
     let mut arguments: Vec<String> = rest.split(',').map(|a| a.trim().to_string()).filter(|a| !a.is_empty()).collect();
-    let name = name.trim().trim_matches(['[', ']', '"']);
+    let mut name = name.trim().trim_matches(['[', ']', '"']);
+    // SQLite's column types have no (max).
+    if let Some(bare) = name.strip_suffix(" max") {
+        name = bare;
+        arguments.push("max".into());
+    }
     let varies = ["char", "nchar", "varchar", "nvarchar", "varbinary", "binary"];
     if let Some(length) = default_length
         && arguments.is_empty()
@@ -108,6 +113,11 @@ pub fn text(kind: SqlType) -> String {
         SqlType::DateTime2(scale) => format!("datetime2({scale})"),
         SqlType::Variant => "sql_variant".into(),
     }
+}
+
+/// Type as SQLite's CREATE TABLE takes it.
+pub fn declared(kind: SqlType) -> String {
+    text(kind).replace("(max)", " max")
 }
 
 /// Whether it holds characters.

@@ -321,3 +321,16 @@ fn delete_table(delete: &Delete) -> SqlResult<(ObjectName, String)> {
 pub fn target_of_delete(delete: &Delete) -> SqlResult<ObjectName> {
     delete_table(delete).map(|(name, _)| name)
 }
+
+impl Emitter<'_> {
+    /// The condition of a CHECK constraint.
+    pub fn check(mut self, condition: &Expr, table: &str, columns: Vec<(String, SqlType)>) -> SqlResult<String> {
+        let columns = columns.into_iter().map(|(name, kind)| (name, Some(kind))).collect();
+        self.scopes.push(vec![Relation { alias: table.into(), columns: Some(columns) }]);
+        let piece = self.expression(condition)?;
+        if self.used.state || !self.used.databases.is_empty() {
+            return Err(not_supported("A query or a function of the server in CHECK"));
+        }
+        Ok(piece.sql)
+    }
+}

@@ -37,6 +37,20 @@ pub fn expression(text: &str) -> SqlResult<Expr> {
     if cursor.is_done() { Ok(result) } else { Err(cursor.wrong()) }
 }
 
+/// Parses a name in up to three parts.
+pub fn object_name(text: &str) -> SqlResult<super::ast::ObjectName> {
+    let mut cursor = Cursor::new(text, BTreeSet::new())?;
+    let name = cursor.object_name()?;
+    if cursor.is_done() { Ok(name) } else { Err(cursor.wrong()) }
+}
+
+/// Parses the declarations of `sp_executesql`: `@a int, @b nvarchar(10) OUTPUT`.
+pub fn declarations(text: &str) -> SqlResult<Vec<super::ast::ProcedureParameter>> {
+    let mut cursor = Cursor::new(text, BTreeSet::new())?;
+    let parameters = object::parameters(&mut cursor)?;
+    if cursor.is_done() { Ok(parameters) } else { Err(cursor.wrong()) }
+}
+
 /// Skips semicolons; false at the end.
 fn separators(cursor: &mut Cursor) -> bool {
     while cursor.accept_symbol(&Token::SemiColon) {}

@@ -296,9 +296,8 @@ fn view(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
     Ok(ObjectStatement::CreateView { name, or_alter, query, text: text.trim_end().trim_end_matches(';').into() })
 }
 
-fn procedure(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
-    let name = c.object_name()?;
-    let parens = c.accept_symbol(&Token::LParen);
+/// `@a int = 1 OUTPUT, ..`
+pub(super) fn parameters(c: &mut Cursor) -> SqlResult<Vec<ProcedureParameter>> {
     let mut parameters = Vec::new();
     while c.at_variable() {
         let name = c.variable()?;
@@ -312,6 +311,13 @@ fn procedure(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
             break;
         }
     }
+    Ok(parameters)
+}
+
+fn procedure(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
+    let name = c.object_name()?;
+    let parens = c.accept_symbol(&Token::LParen);
+    let parameters = parameters(c)?;
     if parens {
         c.expect_symbol(&Token::RParen)?;
     }

@@ -1,0 +1,567 @@
+//! Control of flow: which statement runs next, and what an error ends.
+
+use super::{
+    ast::{Callee, Located, ObjectName, Statement, TransactionStatement},
+    parse::not_supported,
+    session::{Out, Session},
+};
+use crate::{
+    errors::{Message, SqlResult},
+    value::{Output, SqlType, Value},
+};
+use futures::future::BoxFuture;
+use sqlparser::ast::Expr;
+use std::time::Duration;
+
+/// Where control goes after a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The next statement.
+    Next,
+    /// Out of the loop.
+    Break,
+    /// To the loop's condition.
+    Continue,
+    /// Out of the batch or procedure.
+    Return(i32),
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// At its end.
+    Finished,
+    /// By RETURN.
+    Returned(i32),
+    /// By an error.
+    Failed,
+}
+
+/// An error on its way to a CATCH or to the client.
+#[derive(Debug)]
+pub struct Raised {
+    /// It.
+    pub message: Message,
+    /// It ends the batch, not only its statement.
+    pub ends: bool,
+    /// The client has it already.
+    pub shown: bool,
+}
+
+impl From<Message> for Raised {
+    fn from(message: Message) -> Self {
+        let ends = ends_batch(&message);
+        Self { message, ends, shown: false }
+    }
+}
+
+/// Errors that end a batch without XACT_ABORT: what is found when a statement is compiled, conversions, broken
+/// transactions, and everything that ends the connection.
+fn ends_batch(message: &Message) -> bool {
+    let numbers = [
+        102, 128, 137, 141, 156, 195, 207, 208, 209, 213, 241, 245, 512, 1205, 2812, 3930, 4104, 8114, 8169, 40_517,
+        596, 1222, 217, 8631, 9001,
+    ];
+    message.class >= 19 || numbers.contains(&message.number)
+}
+
+/// Errors that roll the transaction back even without XACT_ABORT.
+fn breaks_transaction(message: &Message) -> bool {
+    [241, 245, 1205, 8169, 9001].contains(&message.number)
+}
+
+/// Procedures inside procedures (error 217).
+const DEEPEST_CALL: u32 = 32;
+
+impl Session {
+    /// Runs the statements of a batch; its errors go to the client.
+    pub(super) async fn run_batch(&mut self, statements: &[Located], out: Out<'_>) -> Ending {
+        let result = self.block(statements, out).await;
+        self.end_batch(out);
+        match result {
+            Ok(Flow::Return(status)) => Ending::Returned(status),
+            Ok(_) => Ending::Finished,
+            Err(_) => Ending::Failed,
+        }
+    }
+
+    /// A doomed transaction does not outlive its batch.
+    pub(super) fn end_batch(&mut self, out: Out<'_>) {
+        if self.doomed {
+            self.roll_back();
+            self.show(
+                Message::new(
+                    3998,
+                    16,
+                    "Uncommittable transaction is detected at the end of the batch. The transaction is rolled back.",
+                ),
+                out,
+            );
+        }
+    }
+
+    pub(super) fn block<'a>(
+        &'a mut self,
+        statements: &'a [Located],
+        out: Out<'a>,
+    ) -> BoxFuture<'a, Result<Flow, Raised>> {
+        Box::pin(async move {
+            for located in statements {
+                match self.guarded(located, out).await? {
+                    Flow::Next => {}
+                    other => return Ok(other),
+                }
+            }
+            Ok(Flow::Next)
+        })
+    }
+
+    /// One statement; an error that ends only the statement is told to the client here.
+    async fn guarded(&mut self, located: &Located, out: Out<'_>) -> Result<Flow, Raised> {
+        let mut raised = match self.one(located, out).await {
+            Ok(flow) => return Ok(flow),
+            Err(raised) => raised,
+        };
+        if raised.shown {
+            return Err(raised);
+        }
+        if raised.message.line == 0 {
+            raised.message.line = located.line;
+        }
+        self.error = raised.message.number;
+        self.rowcount = 0;
+        let caught = self.tries > 0 && (11..20).contains(&raised.message.class);
+        let breaks = self.xact_abort || breaks_transaction(&raised.message);
+        if caught {
+            self.doomed |= breaks && self.depth > 0;
+            return Err(raised);
+        }
+        if !raised.message.is_error() {
+            self.show(raised.message, out);
+            return Ok(Flow::Next);
+        }
+        self.show(raised.message.clone(), out);
+        out(Output::Done(None));
+        if breaks && self.depth > 0 {
+            self.roll_back();
+        }
+        if raised.ends || self.xact_abort {
+            return Err(Raised { shown: true, ..raised });
+        }
+        Ok(Flow::Next)
+    }
+
+    async fn one(&mut self, located: &Located, out: Out<'_>) -> Result<Flow, Raised> {
+        match &located.statement {
+            Statement::Block(statements) => return self.block(statements, out).await,
+            Statement::If { condition, then, otherwise } => {
+                let chosen = if self.condition(condition)? { Some(then) } else { otherwise.as_ref() };
+                let Some(chosen) = chosen else { return Ok(Flow::Next) };
+                return self.block(std::slice::from_ref(chosen), out).await;
+            }
+            Statement::While { condition, body } => return self.repeat(condition, body, out).await,
+            Statement::Break => return Ok(Flow::Break),
+            Statement::Continue => return Ok(Flow::Continue),
+            Statement::Return(value) => {
+                let status = match value {
+                    Some(value) => self.integer(value)?,
+                    None => 0,
+                };
+                return Ok(Flow::Return(i32::try_from(status).unwrap_or(0)));
+            }
+            Statement::Try { body, catch } => return self.try_catch(body, catch, out).await,
+            Statement::Throw(parts) => return Err(self.throw(parts.as_ref())?),
+            Statement::RaiseError(arguments) => self.raise_error(arguments, out)?,
+            Statement::Execute { into, callee, arguments } => {
+                return self.execute_call(into.as_deref(), callee, arguments, out).await;
+            }
+            other => self.simple(other, out).await?,
+        }
+        self.error = 0;
+        Ok(Flow::Next)
+    }
+
+    /// Statements without statements inside.
+    async fn simple(&mut self, statement: &Statement, out: Out<'_>) -> Result<(), Raised> {
+        match statement {
+            Statement::Declare(declared) => {
+                for (name, kind, value) in declared {
+                    let value = match value {
+                        Some(value) => self.assigned(value, *kind)?,
+                        None => Value::Null,
+                    };
+                    self.variables.insert(name.clone(), (*kind, value));
+                }
+            }
+            Statement::SetVariable(name, value) => {
+                let kind = self.variables.get(name).map_or(SqlType::Variant, |(kind, _)| *kind);
+                let value = self.assigned(value, kind)?;
+                self.variables.insert(name.clone(), (kind, value));
+                self.rowcount = 1;
+            }
+            Statement::SetOption(options, value) => {
+                for option in options {
+                    self.set_option(option, value)?;
+                }
+            }
+            Statement::Print(value) => {
+                let (value, _) = self.scalar(value)?;
+                out(Output::Message(Message { state: 1, ..Message::new(0, 0, shown(&value)) }));
+            }
+            Statement::Wait(delay) => {
+                let (delay, _) = self.scalar(delay)?;
+                let delay = shown(&delay);
+                let duration = delay_of(&delay).ok_or_else(|| {
+                    Message::new(148, 15, format!("Incorrect time syntax in time string '{delay}' used with WAITFOR."))
+                })?;
+                tokio::time::sleep(duration).await;
+                out(Output::Done(None));
+            }
+            Statement::Use(name) => {
+                self.change_database(name)?;
+                out(Output::Database(self.database.clone()));
+                out(Output::Message(
+                    Message::new(5701, 10, format!("Changed database context to '{}'.", self.database)).state(2),
+                ));
+                out(Output::Done(None));
+            }
+            Statement::Kill(spid) => self.kill(*spid)?,
+            Statement::Transaction(statement) => self.transaction_statement(*statement).await?,
+            Statement::Query(query) => self.select(query, out)?,
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.modify(statement, out).await?,
+            Statement::Object(statement) => {
+                self.object_statement(statement, out).await?;
+                out(Output::Done(None));
+            }
+            Statement::Security(statement) => {
+                self.security_statement(statement).await?;
+                out(Output::Done(None));
+            }
+            Statement::Database(statement) => {
+                self.no_transaction("ALTER DATABASE")?;
+                self.database_statement(statement, out).await?;
+                out(Output::Done(None));
+            }
+            Statement::Group(name, statement) => {
+                self.no_transaction("ALTER AVAILABILITY GROUP")?;
+                self.group_statement(name, statement, out).await?;
+                out(Output::Done(None));
+            }
+            _ => return Err(not_supported("This statement").into()),
+        }
+        Ok(())
+    }
+
+    /// 574
+    fn no_transaction(&self, what: &str) -> SqlResult<()> {
+        if self.depth == 0 {
+            return Ok(());
+        }
+        Err(Message::new(574, 16, format!("{what} statement cannot be used inside a user transaction.")))
+    }
+
+    async fn repeat(&mut self, condition: &Expr, body: &Located, out: Out<'_>) -> Result<Flow, Raised> {
+        while self.condition(condition)? {
+            match self.block(std::slice::from_ref(body), out).await? {
+                Flow::Next | Flow::Continue => {}
+                Flow::Break => break,
+                Flow::Return(status) => return Ok(Flow::Return(status)),
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(Flow::Next)
+    }
+
+    async fn try_catch(&mut self, body: &[Located], catch: &[Located], out: Out<'_>) -> Result<Flow, Raised> {
+        self.tries += 1;
+        let result = self.block(body, out).await;
+        self.tries -= 1;
+        let raised = match result {
+            Ok(flow) => return Ok(flow),
+            Err(raised) if raised.shown => return Err(raised),
+            Err(raised) => raised,
+        };
+        self.caught.push(raised.message);
+        let result = self.block(catch, out).await;
+        self.caught.pop();
+        result
+    }
+
+    /// THROW always ends the batch.
+    fn throw(&mut self, parts: Option<&(Expr, Expr, Expr)>) -> SqlResult<Raised> {
+        let message = match parts {
+            None => self.caught.last().cloned().ok_or_else(|| {
+                Message::new(
+                    10_704,
+                    15,
+                    "To rethrow an error, a THROW statement must be used inside a CATCH block. Insert the THROW statement inside a CATCH block, or add error parameters to the THROW statement.",
+                )
+            })?,
+            Some((number, text, state)) => {
+                let number = i32::try_from(self.integer(number)?).unwrap_or(0);
+                if number < 50_000 {
+                    return Err(Message::new(
+                        35_100,
+                        16,
+                        format!(
+                            "Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."
+                        ),
+                    ));
+                }
+                let (text, _) = self.scalar(text)?;
+                let state = u8::try_from(self.integer(state)?).unwrap_or(1);
+                Message::new(number, 16, shown(&text)).state(state)
+            }
+        };
+        Ok(Raised { message, ends: true, shown: false })
+    }
+
+    fn raise_error(&mut self, arguments: &[Expr], out: Out<'_>) -> Result<(), Raised> {
+        let [text, severity, state, rest @ ..] = arguments else {
+            return Err(Message::new(102, 15, "Incorrect syntax near 'RAISERROR'.").into());
+        };
+        let (text, kind) = self.scalar(text)?;
+        let class = u8::try_from(self.integer(severity)?.clamp(0, 25)).unwrap_or(16);
+        let state = u8::try_from(self.integer(state)?.clamp(0, 255)).unwrap_or(1);
+        let mut values = Vec::new();
+        for value in rest {
+            values.push(shown(&self.scalar(value)?.0));
+        }
+        let number = if super::kind::is_text(kind) { 50_000 } else { self.integer_of(&text) };
+        let message = Message::new(number, class, formatted(&shown(&text), &values)).state(state);
+        if message.class > 18 && !self.is_sysadmin() {
+            return Err(Message::new(2754, 16, "Error severity levels greater than 18 can only be specified by members of the sysadmin role, using the WITH LOG option.").into());
+        }
+        if message.is_error() && (self.tries > 0 || message.class >= 20) {
+            return Err(Raised { ends: true, message, shown: false });
+        }
+        self.error = if message.is_error() { number } else { 0 };
+        let error = message.is_error();
+        self.show(message, out);
+        if error {
+            out(Output::Done(None));
+        }
+        Ok(())
+    }
+
+    fn integer_of(&self, value: &Value) -> i32 {
+        if let Value::Int(number) = value { i32::try_from(*number).unwrap_or(50_000) } else { 50_000 }
+    }
+
+    async fn execute_call(
+        &mut self,
+        into: Option<&str>,
+        callee: &Callee,
+        arguments: &[super::ast::Argument],
+        out: Out<'_>,
+    ) -> Result<Flow, Raised> {
+        self.nesting += 1;
+        if self.nesting > DEEPEST_CALL {
+            self.nesting = 0;
+            return Err(Message::new(
+                217,
+                16,
+                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
+            )
+            .into());
+        }
+        let result = match callee {
+            Callee::Text(text) => {
+                let (text, _) = self.scalar(text)?;
+                self.run_text(&shown(&text), vec![], out).await.map(|_| ())
+            }
+            Callee::Procedure(name) => self.call_with(into, name, arguments, out).await,
+        };
+        self.nesting = self.nesting.saturating_sub(1);
+        result.map(|()| Flow::Next)
+    }
+
+    async fn call_with(
+        &mut self,
+        into: Option<&str>,
+        name: &ObjectName,
+        arguments: &[super::ast::Argument],
+        out: Out<'_>,
+    ) -> Result<(), Raised> {
+        let mut parameters = Vec::new();
+        for argument in arguments {
+            let (value, kind) = self.scalar(&argument.value)?;
+            parameters.push(crate::value::Parameter {
+                name: argument.name.clone().unwrap_or_default(),
+                value,
+                kind,
+                output: argument.output.is_some(),
+            });
+        }
+        let (status, values) = self.call_procedure(name, parameters, out).await?;
+        if let Some(into) = into {
+            let kind = self.variables.get(into).map_or(SqlType::Int, |(kind, _)| *kind);
+            self.variables.insert(into.into(), (kind, Value::Int(i64::from(status))));
+        }
+        for argument in arguments {
+            let (Some(variable), Some(name)) = (&argument.output, &argument.name) else { continue };
+            if let (Some(value), Some(slot)) = (values.get(name), self.variables.get_mut(variable)) {
+                slot.1 = value.clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn set_option(&mut self, option: &str, value: &str) -> SqlResult<()> {
+        let on = value == "ON";
+        match option {
+            "XACT_ABORT" => self.xact_abort = on,
+            "LOCK_TIMEOUT" => {
+                let millis: i64 = value.replace(' ', "").parse().unwrap_or(-1);
+                self.lock_timeout = u64::try_from(millis).ok().map(Duration::from_millis);
+            }
+            "IDENTITY_INSERT" => {
+                let table = value.trim_end_matches(" ON").trim_end_matches(" OFF").replace(' ', "");
+                let table = super::parse::object_name(&table)?.name.to_lowercase();
+                self.identity_insert = value.ends_with("ON").then_some(table);
+            }
+            "NOCOUNT"
+            | "ANSI_NULLS"
+            | "ANSI_PADDING"
+            | "ANSI_WARNINGS"
+            | "ARITHABORT"
+            | "QUOTED_IDENTIFIER"
+            | "CONCAT_NULL_YIELDS_NULL"
+            | "ANSI_NULL_DFLT_ON"
+            | "NUMERIC_ROUNDABORT"
+            | "TEXTSIZE"
+            | "LANGUAGE"
+            | "DATEFORMAT"
+            | "DATEFIRST"
+            | "TRANSACTION"
+            | "DEADLOCK_PRIORITY"
+            | "CURSOR_CLOSE_ON_COMMIT"
+            | "STATISTICS"
+            | "ANSI_DEFAULTS" => {}
+            "IMPLICIT_TRANSACTIONS" | "FMTONLY" | "NOEXEC" | "PARSEONLY" if !on => {}
+            "ROWCOUNT" if value == "0" => {}
+            _ => return Err(not_supported(&format!("SET {option} {value}"))),
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, spid: i64) -> SqlResult<()> {
+        self.need_server("ALTER ANY CONNECTION", || {
+            Message::new(6102, 14, "User does not have permission to use the KILL statement.")
+        })?;
+        if spid == i64::from(self.entry.spid) {
+            return Err(Message::new(6104, 16, "Cannot use KILL to kill your own process."));
+        }
+        if self.server.kill(spid) {
+            Ok(())
+        } else {
+            Err(Message::new(6106, 16, format!("Process ID {spid} is not an active process ID.")))
+        }
+    }
+
+    /// BEGIN, COMMIT, ROLLBACK, also for the driver.
+    pub(super) async fn transaction_statement(&mut self, statement: TransactionStatement) -> Result<(), Message> {
+        match statement {
+            TransactionStatement::Begin => {
+                self.depth += 1;
+                Ok(())
+            }
+            TransactionStatement::Rollback => {
+                if self.depth == 0 {
+                    return Err(Message::new(
+                        3903,
+                        16,
+                        "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+                    ));
+                }
+                self.roll_back();
+                Ok(())
+            }
+            TransactionStatement::Commit => {
+                if self.depth == 0 {
+                    return Err(Message::new(
+                        3902,
+                        16,
+                        "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+                    ));
+                }
+                if self.doomed {
+                    return Err(Message::new(
+                        3930,
+                        16,
+                        "The current transaction cannot be committed and cannot support operations that write to the log file. Roll back the transaction.",
+                    ));
+                }
+                self.depth -= 1;
+                if self.depth > 0 {
+                    return Ok(());
+                }
+                let spid = self.entry.spid;
+                let result = match self.transaction.take() {
+                    Some(open) => open.inner.commit().await,
+                    None => Ok(()),
+                };
+                self.server.release_locks(|held| held.spid == spid && held.by_transaction);
+                result
+            }
+        }
+    }
+
+    /// Ends the transaction without it.
+    pub(super) fn roll_back(&mut self) {
+        self.transaction = None;
+        self.depth = 0;
+        self.doomed = false;
+        let spid = self.entry.spid;
+        self.server.release_locks(|held| held.spid == spid && held.by_transaction);
+    }
+}
+
+/// A value as PRINT shows it.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bit(bit) => i32::from(*bit).to_string(),
+        Value::Int(int) => int.to_string(),
+        Value::Float(float) => super::convert::float_text(*float),
+        Value::Decimal(decimal) => decimal.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Binary(bytes) => format!("0x{}", super::convert::to_hex(bytes)),
+        Value::Guid(guid) => guid.to_string().to_uppercase(),
+        Value::DateTime(micros) => super::convert::moment_text(*micros),
+    }
+}
+
+/// `%s`, `%d` and `%i` of RAISERROR.
+fn formatted(text: &str, values: &[String]) -> String {
+    let mut result = String::new();
+    let mut values = values.iter();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('%', Some('%')) => {
+                chars.next();
+                result.push('%');
+            }
+            ('%', Some('s' | 'd' | 'i' | 'u' | 'x')) => {
+                chars.next();
+                result.push_str(values.next().map_or("(null)", String::as_str));
+            }
+            _ => result.push(c),
+        }
+    }
+    result
+}
+
+/// `hh:mm[:ss[.fff]]`, at most a day.
+fn delay_of(text: &str) -> Option<Duration> {
+    let parts: Vec<&str> = text.trim().split(':').collect();
+    let number = |text: &&str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    let (hours, minutes, seconds) = match parts.as_slice() {
+        [hours, minutes] => (number(hours)?, number(minutes)?, 0.0),
+        [hours, minutes, seconds] => (number(hours)?, number(minutes)?, number(seconds)?),
+        _ => return None,
+    };
+    let total = hours * 3600.0 + minutes * 60.0 + seconds;
+    (total < 86_400.0).then(|| Duration::from_secs_f64(total))
+}

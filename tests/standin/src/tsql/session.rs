@@ -1,0 +1,302 @@
+//! One logged-in session: what it is, and the doors that the wire knocks at.
+
+use super::{ast::TransactionStatement, convert, parse, run::Ending};
+use crate::{
+    catalog::On,
+    errors::{Message, SqlResult},
+    instance::Transaction,
+    server::{Server, SessionEntry},
+    tds::{LoginRequest, SqlSession},
+    value::{Output, Parameter, SqlType, Value},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+/// Where a batch's answers go.
+pub type Out<'a> = &'a mut (dyn FnMut(Output) + Send);
+
+/// Variables by lower-case name.
+pub type Variables = BTreeMap<String, (SqlType, Value)>;
+
+/// The transaction in one database: others cannot take part.
+pub struct OpenTransaction {
+    /// Database.
+    pub database: String,
+    /// It.
+    pub inner: Transaction,
+}
+
+/// A session.
+pub struct Session {
+    pub(super) server: Server,
+    pub(super) entry: Arc<SessionEntry>,
+    pub(super) login: String,
+    pub(super) database: String,
+    pub(super) read_only_intent: bool,
+    pub(super) variables: Variables,
+    pub(super) xact_abort: bool,
+    pub(super) lock_timeout: Option<Duration>,
+    pub(super) identity_insert: Option<String>,
+    pub(super) transaction: Option<OpenTransaction>,
+    pub(super) depth: u32,
+    pub(super) doomed: bool,
+    pub(super) context: BTreeMap<String, (Value, bool)>,
+    pub(super) rowcount: i64,
+    pub(super) error: i32,
+    pub(super) identity: Option<i64>,
+    pub(super) caught: Vec<Message>,
+    pub(super) tries: u32,
+    pub(super) nesting: u32,
+    pub(super) temporary: BTreeSet<String>,
+}
+
+fn login_failed(user: &str) -> Message {
+    Message::new(18_456, 14, format!("Login failed for user '{user}'."))
+}
+
+/// 4060
+fn cannot_open(database: &str) -> Message {
+    Message::new(4060, 11, format!("Cannot open database \"{database}\" requested by the login. The login failed."))
+}
+
+impl Session {
+    /// Logs in. Errors: 18456 (always state 1: the reason is in the errorlog alone), 4060, 4064 and what the database
+    /// answers.
+    pub async fn login(server: &Server, request: LoginRequest) -> Result<Self, Message> {
+        let refused = |reason: &str| {
+            tracing::info!("Error: 18456, Severity: 14. Login failed for user '{}'. Reason: {reason}", request.user);
+            login_failed(&request.user)
+        };
+        let login = server.catalog.read().login(&request.user).cloned();
+        let login = login.ok_or_else(|| refused("Could not find a login matching the name provided."))?;
+        if !login.accepts(&request.password) {
+            return Err(refused("Password did not match that for the login provided."));
+        }
+        let allowed = server.catalog.read().holds(&login.name, "CONNECT SQL", &On::Server);
+        if login.disabled || !allowed {
+            return Err(refused("The login is disabled or has no CONNECT SQL permission."));
+        }
+        let asked = !request.database.is_empty();
+        let wanted = if asked { request.database.clone() } else { login.default_database.clone() };
+        let entry = server.open_session(&login.name, &request.application, &request.host, "master");
+        let mut session = Self::new(server, entry, &login.name, request.read_only_intent);
+        match session.change_database(&wanted) {
+            Ok(()) => Ok(session),
+            Err(_) if !asked => Err(Message::new(4064, 11, "Cannot open user default database. Login failed.")),
+            Err(error) if [911, 916].contains(&error.number) => Err(cannot_open(&wanted)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(server: &Server, entry: Arc<SessionEntry>, login: &str, read_only_intent: bool) -> Self {
+        Self {
+            server: server.clone(),
+            entry,
+            login: login.into(),
+            database: "master".into(),
+            read_only_intent,
+            variables: BTreeMap::new(),
+            xact_abort: false,
+            lock_timeout: None,
+            identity_insert: None,
+            transaction: None,
+            depth: 0,
+            doomed: false,
+            context: BTreeMap::new(),
+            rowcount: 0,
+            error: 0,
+            identity: None,
+            caught: vec![],
+            tries: 0,
+            nesting: 0,
+            temporary: BTreeSet::new(),
+        }
+    }
+
+    /// USE
+    pub(super) fn change_database(&mut self, name: &str) -> SqlResult<()> {
+        let database = self.server.instance.open(name, self.read_only_intent)?;
+        self.admitted(&database)?;
+        self.database = database.name().to_string();
+        *self.entry.database.lock().unwrap_or_else(PoisonError::into_inner) = self.database.clone();
+        Ok(())
+    }
+
+    /// Runs a batch.
+    pub async fn batch(&mut self, sql: &str, parameters: Vec<Parameter>, out: Out<'_>) {
+        let _running = Running::new(self, "BATCH");
+        let outer = self.start(&parameters);
+        match parse::batch(sql, parameters.iter().map(|parameter| parameter.name.clone())) {
+            Ok(statements) => {
+                let ending = self.run_batch(&statements, out).await;
+                if let Ending::Returned(status) = ending
+                    && !parameters.is_empty()
+                {
+                    out(Output::ReturnStatus(status));
+                }
+            }
+            Err(message) => self.refuse(message, out),
+        }
+        self.hand_back(parameters, out);
+        self.variables = outer;
+    }
+
+    /// Runs a procedure called by name. `sp_executesql` takes its text and declarations from its first arguments.
+    pub async fn procedure(&mut self, name: &str, parameters: Vec<Parameter>, out: Out<'_>) {
+        let _running = Running::new(self, "EXECUTE");
+        self.start(&[]);
+        let name = match parse::object_name(name) {
+            Ok(name) => name,
+            Err(message) => return self.refuse(message, out),
+        };
+        let status = self.call_procedure(&name, parameters.clone(), out).await;
+        match status {
+            Ok((status, values)) => {
+                out(Output::ReturnStatus(status));
+                for mut parameter in parameters.into_iter().filter(|parameter| parameter.output) {
+                    if let Some(value) = values.get(&parameter.name.to_lowercase()) {
+                        parameter.value = value.clone();
+                    }
+                    out(Output::ReturnValue(parameter));
+                }
+            }
+            Err(raised) => {
+                self.error = raised.message.number;
+                self.show(raised.message, out);
+                out(Output::ReturnStatus(-6));
+            }
+        }
+        self.end_batch(out);
+    }
+
+    /// A batch begins: its variables are its parameters. Returns what was there.
+    fn start(&mut self, parameters: &[Parameter]) -> Variables {
+        self.tries = 0;
+        self.nesting = 0;
+        self.caught.clear();
+        let own = parameters
+            .iter()
+            .filter(|parameter| !parameter.name.is_empty())
+            .map(|parameter| (parameter.name.to_lowercase(), (parameter.kind, parameter.value.clone())));
+        std::mem::replace(&mut self.variables, own.collect())
+    }
+
+    fn hand_back(&mut self, parameters: Vec<Parameter>, out: Out<'_>) {
+        for mut parameter in parameters.into_iter().filter(|parameter| parameter.output) {
+            if let Some((_, value)) = self.variables.get(&parameter.name.to_lowercase()) {
+                parameter.value = value.clone();
+            }
+            out(Output::ReturnValue(parameter));
+        }
+    }
+
+    fn refuse(&mut self, message: Message, out: Out<'_>) {
+        self.error = message.number;
+        self.show(message, out);
+        out(Output::Done(None));
+    }
+
+    /// Sends a message; 300 is followed by 297 as in SQL Server.
+    pub(super) fn show(&self, message: Message, out: Out<'_>) {
+        let line = message.line;
+        let denied = message.number == 300;
+        out(Output::Message(message));
+        if denied {
+            let mut second = Message::new(297, 16, "The user does not have permission to perform this action.");
+            second.line = line;
+            out(Output::Message(second));
+        }
+    }
+
+    /// Forgets everything but the login.
+    async fn forget(&mut self) {
+        self.roll_back();
+        self.server.release_locks(|held| held.spid == self.entry.spid);
+        let database = self.server.catalog.read().login(&self.login).map(|login| login.default_database.clone());
+        self.variables.clear();
+        self.xact_abort = false;
+        self.lock_timeout = None;
+        self.identity_insert = None;
+        self.context.clear();
+        self.caught.clear();
+        (self.rowcount, self.error, self.identity) = (0, 0, None);
+        self.temporary.clear();
+        let _ = self.change_database(&database.unwrap_or_else(|| "master".into()));
+    }
+
+    /// Converts a value to a type, as an assignment does.
+    pub(super) fn converted(value: Value, from: SqlType, to: SqlType) -> SqlResult<Value> {
+        let lite = convert::to_lite(&value, from);
+        convert::convert(lite, to, convert::Strictness::Explicit).map(|lite| convert::from_lite(lite, to))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.close_session(self.entry.spid);
+    }
+}
+
+impl SqlSession for Session {
+    async fn batch<'a>(&'a mut self, sql: &'a str, parameters: Vec<Parameter>, out: Out<'a>) {
+        Session::batch(self, sql, parameters, out).await;
+    }
+
+    async fn procedure<'a>(&'a mut self, name: &'a str, parameters: Vec<Parameter>, out: Out<'a>) {
+        Session::procedure(self, name, parameters, out).await;
+    }
+
+    async fn begin(&mut self) -> Result<(), Message> {
+        self.transaction_statement(TransactionStatement::Begin).await
+    }
+
+    async fn commit(&mut self) -> Result<(), Message> {
+        self.transaction_statement(TransactionStatement::Commit).await
+    }
+
+    async fn rollback(&mut self) -> Result<(), Message> {
+        self.transaction_statement(TransactionStatement::Rollback).await
+    }
+
+    async fn reset(&mut self) {
+        self.forget().await;
+    }
+
+    fn database(&self) -> String {
+        self.database.clone()
+    }
+
+    fn spid(&self) -> u16 {
+        self.entry.spid
+    }
+
+    fn killed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let entry = self.entry.clone();
+        async move {
+            let notified = entry.kill.notified();
+            if !entry.killed.load(Ordering::SeqCst) {
+                notified.await;
+            }
+        }
+    }
+}
+
+/// The row in `sys.dm_exec_requests` while a request runs; gone when its future is dropped, too.
+struct Running(Arc<SessionEntry>);
+
+impl Running {
+    fn new(session: &Session, command: &str) -> Self {
+        let entry = session.entry.clone();
+        *entry.request.lock().unwrap_or_else(PoisonError::into_inner) = Some((command.into(), session.server.now()));
+        Self(entry)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.0.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

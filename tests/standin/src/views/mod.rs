@@ -1,0 +1,163 @@
+//! Catalog views and DMVs: exact columns, order and types (SQL Server docs, one page per view), filled from one moment.
+//!
+//! A statement that names a view gets it as a temporary table of SQLite, made before and dropped after it.
+
+mod databases;
+mod groups;
+mod objects;
+mod principals;
+mod security;
+mod server;
+
+use crate::{
+    errors::{Message, SqlResult},
+    tsql::{convert, emit::quote, kind, state::State},
+    value::{SqlType, Value},
+};
+use rusqlite::{Connection, params_from_iter};
+
+/// Rows of a view.
+pub type Rows = Vec<Vec<Value>>;
+
+/// One view.
+pub struct View {
+    /// `schema.name`, as it is written.
+    pub key: &'static str,
+    /// `name type [>=major]`, comma separated: columns in order; a newer version has more of them.
+    columns: &'static str,
+    /// The server permission without which it is error 300.
+    permission: Option<&'static str>,
+    /// Its rows, with all columns. The text: the database it describes, lower case.
+    rows: fn(&State, &str) -> Rows,
+}
+
+/// Every view.
+fn all() -> impl Iterator<Item = &'static View> {
+    [groups::VIEWS, databases::VIEWS, security::VIEWS, principals::VIEWS, server::VIEWS, objects::VIEWS]
+        .into_iter()
+        .flatten()
+}
+
+/// A view by schema and name.
+pub fn find(schema: &str, name: &str) -> Option<&'static View> {
+    all().find(|view| {
+        let (own, view) = view.key.split_once('.').unwrap_or_default();
+        own.eq_ignore_ascii_case(schema) && view.eq_ignore_ascii_case(name)
+    })
+}
+
+/// The server permission that a view needs.
+pub fn permission(key: &str) -> Option<&'static str> {
+    all().find(|view| view.key == key).and_then(|view| view.permission)
+}
+
+/// Splits `a b(1,2), c d` at the commas outside parentheses.
+fn split(columns: &str) -> Vec<&str> {
+    let mut depth = 0usize;
+    columns
+        .split(|c| {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        })
+        .map(str::trim)
+        .filter(|column| !column.is_empty())
+        .collect()
+}
+
+impl View {
+    /// Index, name and type of the columns that a version has.
+    fn present(&self, major: u32) -> Vec<(usize, String, SqlType)> {
+        let columns = split(self.columns).into_iter().enumerate();
+        columns
+            .filter_map(|(index, column)| {
+                let mut words = column.split_whitespace();
+                let (name, kind) = (words.next()?, words.next()?);
+                let since = words.next().and_then(|mark| mark.trim_start_matches(">=").parse::<u32>().ok());
+                let kind = kind::from_text(kind, None).unwrap_or(SqlType::NVarChar(4000));
+                since.is_none_or(|since| since <= major).then(|| (index, name.to_string(), kind))
+            })
+            .collect()
+    }
+
+    /// Names and types of its columns in a version.
+    pub fn columns(&self, major: u32) -> Vec<(String, SqlType)> {
+        self.present(major).into_iter().map(|(_, name, kind)| (name, kind)).collect()
+    }
+}
+
+/// A view with its rows.
+pub struct Filled {
+    key: &'static str,
+    columns: Vec<(usize, String, SqlType)>,
+    rows: Rows,
+}
+
+/// Fills a view for a database.
+pub fn rows(key: &str, state: &State, database: &str) -> SqlResult<Filled> {
+    let view = all().find(|view| view.key == key);
+    let view = view.ok_or_else(|| Message::new(208, 16, format!("Invalid object name '{key}'.")))?;
+    Ok(Filled { key: view.key, columns: view.present(state.server.major()), rows: (view.rows)(state, database) })
+}
+
+fn failed(error: rusqlite::Error) -> Message {
+    Message::new(50_000, 16, error.to_string())
+}
+
+impl Filled {
+    /// Makes the temporary table.
+    pub fn create(&self, connection: &Connection) -> SqlResult<()> {
+        self.remove(connection)?;
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(_, name, kind)| {
+                let collate = if kind::is_text(*kind) || *kind == SqlType::Guid { " COLLATE TSQL" } else { "" };
+                format!("{} {}{collate}", quote(name), kind::declared(*kind))
+            })
+            .collect();
+        let table = format!("temp.{}", quote(self.key));
+        connection
+            .execute_batch(&format!("CREATE TEMP TABLE {} ({})", quote(self.key), columns.join(", ")))
+            .map_err(failed)?;
+        let marks = vec!["?"; columns.len()].join(", ");
+        let mut insert = connection.prepare(&format!("INSERT INTO {table} VALUES ({marks})")).map_err(failed)?;
+        for row in &self.rows {
+            let values = self
+                .columns
+                .iter()
+                .map(|(index, _, kind)| convert::to_lite(row.get(*index).unwrap_or(&Value::Null), *kind));
+            insert.execute(params_from_iter(values)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Drops it.
+    pub fn remove(&self, connection: &Connection) -> SqlResult<()> {
+        connection.execute_batch(&format!("DROP TABLE IF EXISTS temp.{}", quote(self.key))).map_err(failed)
+    }
+}
+
+/// Text or NULL.
+fn text(value: impl Into<String>) -> Value {
+    Value::Text(value.into())
+}
+
+/// An integer.
+fn int(value: impl Into<i64>) -> Value {
+    Value::Int(value.into())
+}
+
+/// An optional value.
+fn maybe<T>(value: Option<T>, show: impl FnOnce(T) -> Value) -> Value {
+    value.map_or(Value::Null, show)
+}
+
+/// A system time.
+fn moment(at: std::time::SystemTime) -> Value {
+    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Value::DateTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
