@@ -197,7 +197,7 @@ fn modification(c: &mut Cursor, verbs: &[&str]) -> SqlResult<Statement> {
     let start = c.position();
     let line = c.line();
     let parsed =
-        if verbs.first() == Some(&"INSERT") && !c.is_at(1, "INTO") { c.statement(verbs) } else { c.statement(verbs) };
+        c.statement(verbs);
     match parsed? {
         Parsed::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
         Parsed::Update(update) => Ok(Statement::Update(Box::new(update))),

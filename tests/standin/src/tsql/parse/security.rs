@@ -372,7 +372,7 @@ fn permission(c: &mut Cursor, verb: Verb) -> SqlResult<SecurityStatement> {
         permissions.push(permission_name(c)?);
     }
     let on = if c.accept(&["ON"]) { Some(securable(c)?) } else { None };
-    if !c.accept(&["TO"]) && !(verb == Verb::Revoke && c.accept(&["FROM"])) {
+    if !(c.accept(&["TO"]) || verb == Verb::Revoke && c.accept(&["FROM"])) {
         return Err(c.wrong());
     }
     let mut principals = vec![c.name()?];
