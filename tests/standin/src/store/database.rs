@@ -150,6 +150,11 @@ impl Database {
         work(&mut lock(&self.files).read)
     }
 
+    /// Waits until no transaction is open: a reader then sees what it committed.
+    pub async fn quiet(&self) {
+        drop(self.writer.lock().await);
+    }
+
     /// Begins a transaction; waits for the one before it: one writer at a time is a limit of the stand-in.
     pub async fn begin(self: &Arc<Self>) -> SqlResult<Transaction> {
         let owner = self.owner();

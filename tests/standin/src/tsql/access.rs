@@ -43,7 +43,7 @@ impl Session {
         if open_to_guests || self.is_sysadmin() || self.holds("CONNECT ANY DATABASE", &On::Server) {
             return Ok(());
         }
-        let security = database.with_reader(|connection| DatabaseSecurity::load(connection))?;
+        let security = super::read::read(database, |connection| DatabaseSecurity::load(connection))?;
         let user = security.user_of(&self.sid());
         if user.is_some_and(|user| {
             !security.permissions.iter().any(|p| p.grantee == user.id && p.name == "CONNECT" && p.state == 'D')

@@ -14,8 +14,12 @@ mod problem;
 pub mod procedures;
 mod read;
 mod run;
+pub use run::shown;
 pub mod schema;
 mod secure;
 pub mod session;
 pub mod state;
 mod write;
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     errors::{Message, SqlResult},
     instance::RowSet,
-    store::database::rows,
+    store::database::{Database, rows},
     value::{Column, Output, SqlType, Value},
     views,
 };
@@ -124,7 +124,39 @@ impl Facts for SessionFacts<'_> {
     }
 }
 
+/// State of the message that stands for a database in which a transaction is open: its readers wait, as they wait for
+/// locks in SQL Server.
+pub const LOCKED: u8 = 99;
+
+/// Reads a database; while a transaction is open in it, the message is 1222 with the state [`LOCKED`] and the database's
+/// name as procedure.
+pub fn read<T>(database: &Database, work: impl FnOnce(&mut Connection) -> SqlResult<T>) -> SqlResult<T> {
+    database.with_reader(work).map_err(|message| {
+        if !message.text.contains("database is locked") && !message.text.contains("table is locked") {
+            return message;
+        }
+        Message { procedure: database.name().into(), ..lock_timeout().state(LOCKED) }
+    })
+}
+
+/// 1222
+pub fn lock_timeout() -> Message {
+    Message::new(1222, 16, "Lock request time out period exceeded.").state(51)
+}
+
 impl Session {
+    /// Waits for the transaction that a [`LOCKED`] message names, at most for SET LOCK_TIMEOUT.
+    pub(super) async fn unlocked(&self, message: &Message) -> SqlResult<()> {
+        let Some(database) = self.server.instance.shared().database(&message.procedure) else { return Ok(()) };
+        match self.lock_timeout {
+            None => {
+                database.quiet().await;
+                Ok(())
+            }
+            Some(limit) => tokio::time::timeout(limit, database.quiet()).await.map_err(|_| lock_timeout()),
+        }
+    }
+
     /// Runs `work` on a connection that sees what this session may see of a database.
     pub(super) fn on_connection<T>(
         &self,
@@ -138,7 +170,7 @@ impl Session {
         if !database.eq_ignore_ascii_case(&self.database) {
             self.admitted(&opened)?;
         }
-        opened.with_reader(work)
+        read(&opened, work)
     }
 
     fn emit(&self, work: impl FnOnce(Emitter<'_>) -> SqlResult<EmittedQuery>) -> SqlResult<EmittedQuery> {

@@ -3,6 +3,7 @@
 use super::{
     ast::{Callee, Located, ObjectName, Statement, TransactionStatement},
     parse::not_supported,
+    read::LOCKED,
     session::{Out, Session},
 };
 use crate::{
@@ -118,9 +119,17 @@ impl Session {
 
     /// One statement; an error that ends only the statement is told to the client here.
     async fn guarded(&mut self, located: &Located, out: Out<'_>) -> Result<Flow, Raised> {
-        let mut raised = match self.one(located, out).await {
-            Ok(flow) => return Ok(flow),
-            Err(raised) => raised,
+        let mut raised = loop {
+            match self.one(located, out).await {
+                Ok(flow) => return Ok(flow),
+                // Nothing was done yet: wait for the transaction that is in the way, then begin again.
+                Err(raised) if raised.message.state == LOCKED && !raised.shown => {
+                    if let Err(message) = self.unlocked(&raised.message).await {
+                        break Raised::from(message);
+                    }
+                }
+                Err(raised) => break raised,
+            }
         };
         if raised.shown {
             return Err(raised);

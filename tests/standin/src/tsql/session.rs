@@ -83,7 +83,13 @@ impl Session {
         let wanted = if asked { request.database.clone() } else { login.default_database.clone() };
         let entry = server.open_session(&login.name, &request.application, &request.host, "master");
         let mut session = Self::new(server, entry, &login.name, request.read_only_intent);
-        match session.change_database(&wanted) {
+        let changed = loop {
+            match session.change_database(&wanted) {
+                Err(message) if message.state == super::read::LOCKED => session.unlocked(&message).await?,
+                other => break other,
+            }
+        };
+        match changed {
             Ok(()) => Ok(session),
             Err(_) if !asked => Err(Message::new(4064, 11, "Cannot open user default database. Login failed.")),
             Err(error) if [911, 916].contains(&error.number) => Err(cannot_open(&wanted)),

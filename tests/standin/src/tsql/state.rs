@@ -74,10 +74,14 @@ impl State {
         let names = databases.iter().map(String::as_str).chain(["master", current.as_str()]);
         let mut all = BTreeMap::new();
         for name in names {
-            if !all.contains_key(name)
-                && let Ok(found) = described(session, name)
-            {
-                all.insert(name.to_string(), found);
+            if all.contains_key(name) {
+                continue;
+            }
+            match described(session, name) {
+                Ok(found) => drop(all.insert(name.to_string(), found)),
+                // What is locked is waited for; what cannot be opened has nothing to show.
+                Err(message) if message.state == super::read::LOCKED => return Err(message),
+                Err(_) => {}
             }
         }
         let user = all.get(&current).map_or(2, |found: &Described| session.user_in(&found.security));

@@ -49,9 +49,7 @@ impl Session {
         let begun = opened.begin();
         let inner = match self.lock_timeout {
             None => begun.await?,
-            Some(limit) => tokio::time::timeout(limit, begun)
-                .await
-                .map_err(|_| Message::new(1222, 16, "Lock request time out period exceeded.").state(51))??,
+            Some(limit) => tokio::time::timeout(limit, begun).await.map_err(|_| super::read::lock_timeout())??,
         };
         Ok(Writing { inner, database: opened.name().into(), kept: self.depth > 0 })
     }
@@ -106,18 +104,17 @@ impl Session {
         let target = self.on_connection(&database, |connection| schema::target(connection, &table))?;
         let target = target.ok_or_else(|| invalid_object(&name))?;
         self.may(permission, &database, &table)?;
-        let mut writing = self.write(&database).await?;
-        // Read again: identity values may have been given out while this statement waited for its turn.
-        let fresh = writing.inner.with_connection(|connection| schema::target(connection, &table));
-        let target = match fresh {
-            Ok(Some(fresh)) => fresh,
-            Ok(None) => target,
-            Err(message) => {
-                self.failed(writing);
-                return Err(message);
-            }
+        let writing = self.write(&database).await?;
+        let kept = writing.kept;
+        // Everything that is read for this statement is read in its transaction.
+        self.transaction = Some(OpenTransaction { database: writing.database, inner: writing.inner });
+        let prepared = self.prepare(statement, (&database, &table), target);
+        let Some(open) = self.transaction.take() else { return Err(invalid_object(&name)) };
+        let mut writing = Writing { inner: open.inner, database: open.database, kept };
+        let result = match prepared {
+            Ok((modification, target)) => self.change(&mut writing.inner, modification, &target).await,
+            Err(message) => Err(message),
         };
-        let result = self.change(&mut writing.inner, statement, &target).await;
         match result {
             Ok((set, modification)) => {
                 self.written(writing).await?;
@@ -138,20 +135,33 @@ impl Session {
         }
     }
 
-    async fn change(
-        &mut self,
-        transaction: &mut Transaction,
+    /// The statement in SQLite's language, and its table as it is now: identity values may have been given out while
+    /// the statement waited for its turn.
+    fn prepare(
+        &self,
         statement: &Statement,
-        target: &Target,
-    ) -> SqlResult<((RowSet, u64), Modification)> {
-        let modification = self.emit_modification(statement, target)?;
+        (database, table): (&str, &str),
+        target: Target,
+    ) -> SqlResult<(Modification, Target)> {
+        let fresh = self.on_connection(database, |connection| schema::target(connection, table))?;
+        let target = fresh.unwrap_or(target);
+        let modification = self.emit_modification(statement, &target)?;
         if modification.used.databases.len() > 1 {
             return Err(not_supported("A statement over several databases"));
         }
-        if !modification.used.views.is_empty() {
-            return Err(not_supported("A system view in a statement that changes data"));
+        if !modification.used.views.is_empty() || modification.used.state {
+            return Err(not_supported("A system view or a function of the server in a statement that changes data"));
         }
         self.may_read(&modification.used)?;
+        Ok((modification, target))
+    }
+
+    async fn change(
+        &mut self,
+        transaction: &mut Transaction,
+        modification: Modification,
+        target: &Target,
+    ) -> SqlResult<((RowSet, u64), Modification)> {
         let parameters: Vec<_> =
             self.parameters().into_iter().filter(|(name, _)| modification.sql.contains(name.as_str())).collect();
         let mark = transaction.savepoint()?;
