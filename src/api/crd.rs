@@ -29,6 +29,9 @@ fn clean(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.remove("nullable");
+            if let Some(Value::Array(words)) = map.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
             if map.contains_key("type") || map.contains_key("x-kubernetes-int-or-string") {
                 map.remove("default");
                 let odd = map.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint"));

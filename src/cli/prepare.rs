@@ -18,19 +18,20 @@ const KEY: &str = "/var/opt/mssql/tls/tls.key";
 const PRIVATE: u32 = 0o400;
 
 /// Settings that are ours: a spec cannot change them.
-fn ours() -> [(&'static str, &'static str); 5] {
-    [
-        ("network.tlscert", CERTIFICATE),
-        ("network.tlskey", KEY),
-        ("network.tlsprotocols", "1.2"),
-        ("network.forceencryption", "1"),
-        ("hadr.hadrenabled", "1"),
-    ]
-}
+const OURS: [(&str, &str); 3] = [("network.tlscert", CERTIFICATE), ("network.tlskey", KEY), ("hadr.hadrenabled", "1")];
+
+/// Settings unless a spec says otherwise.
+const DEFAULTS: [(&str, &str); 2] = [("network.tlsprotocols", "1.2"), ("network.forceencryption", "1")];
 
 /// The text of `mssql.conf`: sections in order, ours last and unchangeable. Errors name the setting.
 pub fn configuration(settings: &[String]) -> Result<String, String> {
     let mut sections: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+    let set = |sections: &mut BTreeMap<_, BTreeMap<_, _>>, (key, value): (&'static str, &'static str)| {
+        if let Some((section, name)) = key.split_once('.') {
+            sections.entry(section).or_default().insert(name, value);
+        }
+    };
+    DEFAULTS.into_iter().for_each(|setting| set(&mut sections, setting));
     for setting in settings {
         let (key, value) =
             setting.split_once('=').ok_or_else(|| format!("--set {setting:?}: write it as section.key=value"))?;
@@ -43,16 +44,12 @@ pub fn configuration(settings: &[String]) -> Result<String, String> {
                 "--set {setting:?}: a section and a key are words, and a value has no control characters"
             ));
         }
-        if ours().iter().any(|(own, _)| *own == key) {
+        if OURS.iter().any(|(own, _)| own.eq_ignore_ascii_case(key)) {
             return Err(format!("--set {setting:?}: {key} is set by the operator"));
         }
         sections.entry(section).or_default().insert(name, value);
     }
-    for (key, value) in ours() {
-        if let Some((section, name)) = key.split_once('.') {
-            sections.entry(section).or_default().insert(name, value);
-        }
-    }
+    OURS.into_iter().for_each(|setting| set(&mut sections, setting));
     let section = |(name, keys): (&&str, &BTreeMap<&str, &str>)| {
         let lines: Vec<_> = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         format!("[{name}]\n{}", lines.concat())
@@ -102,6 +99,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("[hadr]\nhadrenabled = 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_spec_may_change_what_is_only_a_default() {
+        let text = configuration(&["network.forceencryption=0".into()]).unwrap();
+        assert!(text.contains("forceencryption = 0\n") && !text.contains("forceencryption = 1"), "{text}");
+        assert!(text.contains("tlsprotocols = 1.2\n"), "{text}");
     }
 
     #[test]

@@ -19,6 +19,9 @@ use tokio::{
 /// No call to the API server takes longer; SIGTERM hands over within two seconds.
 const CALL: Duration = Duration::from_millis(1_500);
 
+/// Pause before a call is repeated that failed or lost a race.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -147,7 +150,7 @@ impl Candidate {
             // Somebody wrote in between; perhaps ourselves, with an answer that was lost.
             Written::Conflict | Written::Unknown => {
                 self.lease = None;
-                Some(if self.leading.is_some() { Duration::from_millis(200).min(self.pause()) } else { RETRY_PERIOD })
+                Some(if self.leading.is_some() { AGAIN.min(self.pause()) } else { RETRY_PERIOD })
             }
         }
     }
@@ -188,13 +191,23 @@ impl Candidate {
         Lease { metadata, spec: Some(spec) }
     }
 
-    /// Leaves the Lease without a holder, so that the next one need not wait.
+    /// Leaves the Lease without a holder, so that the next one need not wait. Tried again when a renewal that was under
+    /// way at the stop came in between.
     async fn release(&mut self) {
-        if self.lease.is_none() && !self.read().await {
-            return;
-        }
-        let Some(seen) = self.lease.as_ref().map(see).filter(|seen| seen.holder == self.me) else { return };
-        let _ = self.put(&self.next("", seen.term)).await;
+        let _ = timeout(CALL, async {
+            loop {
+                if self.lease.is_none() && !self.read().await {
+                    sleep(AGAIN).await;
+                    continue;
+                }
+                let Some(seen) = self.lease.as_ref().map(see).filter(|seen| seen.holder == self.me) else { return };
+                match self.put(&self.next("", seen.term)).await {
+                    Written::Done(_) => return,
+                    Written::Conflict | Written::Unknown => self.lease = None,
+                }
+            }
+        })
+        .await;
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// A leader may act this long after it asked for its last renewal.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Time between two looks or renewals.
+/// Time between two renewals.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// Time between two looks of one that waits: a released Lease is taken over within it.
+pub const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// A Lease as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub fn evaluate(lease: Option<&Seen>, me: &str, leading: bool, sighted: Duration
         Some(lease) if lease.holder.is_empty() => Move::Acquire,
         Some(lease) if lease.holder == me && leading => Move::Renew,
         Some(_) if sighted >= LEASE_DURATION => Move::Acquire,
-        Some(_) => Move::Wait((LEASE_DURATION - sighted).min(RETRY_PERIOD)),
+        Some(_) => Move::Wait((LEASE_DURATION - sighted).min(LOOK_PERIOD)),
     }
 }
 
@@ -60,10 +62,10 @@ mod tests {
             (Some(lease("")), false, Duration::ZERO, Move::Acquire),
             (Some(lease("me")), true, Duration::ZERO, Move::Renew),
             (Some(lease("me")), true, LEASE_DURATION, Move::Renew),
-            (Some(lease("me")), false, Duration::ZERO, Move::Wait(RETRY_PERIOD)),
+            (Some(lease("me")), false, Duration::ZERO, Move::Wait(LOOK_PERIOD)),
             (Some(lease("other")), false, short, Move::Wait(Duration::from_secs(1))),
             (Some(lease("other")), false, LEASE_DURATION, Move::Acquire),
-            (Some(lease("other")), true, Duration::ZERO, Move::Wait(RETRY_PERIOD)),
+            (Some(lease("other")), true, Duration::ZERO, Move::Wait(LOOK_PERIOD)),
         ];
         for (seen, leading, sighted, expected) in table {
             assert_eq!(evaluate(seen.as_ref(), "me", leading, sighted), expected, "{seen:?} {leading} {sighted:?}");

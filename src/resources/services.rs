@@ -38,8 +38,8 @@ pub fn services(group: &Group) -> Vec<Value> {
 
 /// The selectors of `-rw` and `-primary`: one pod, or a name that no pod can have.
 pub fn route(group: &Group, to: Option<&ReplicaName>) -> [Value; 2] {
-    // No pod is called so: names of pods are DNS labels.
-    let pod = to.map_or("_nobody", ReplicaName::as_str);
+    // A legal value of a label that no pod carries: pods of a StatefulSet end in a number.
+    let pod = to.map_or("nobody", ReplicaName::as_str);
     let selector = json!({ "selector": { GROUP: group.name.as_str(), POD_NAME: pod } });
     let bare = |name: String| json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": group.namespace }, "spec": selector });
     [bare(read_write_service(group)), bare(primary_service(group))]

@@ -54,7 +54,7 @@ fn the_selectors_of_the_writers_service_belong_to_the_router_alone() {
     let [routed, _] = super::services::route(&group(), Some(&to));
     assert_eq!(routed["spec"]["selector"][POD_NAME], "orders-1");
     let [nobody, _] = super::services::route(&group(), None);
-    assert_eq!(nobody["spec"]["selector"][POD_NAME], "_nobody");
+    assert_eq!(nobody["spec"]["selector"][POD_NAME], "nobody");
 }
 
 #[test]

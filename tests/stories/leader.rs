@@ -69,8 +69,26 @@ async fn sigterm_hands_over_within_two_seconds() {
     assert!(began.elapsed() < Duration::from_secs(2), "released after {:?}", began.elapsed());
     assert!(!a.leads());
     let permit = b.leading().await;
-    assert!(began.elapsed() < Duration::from_secs(3), "taken over after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "taken over after {:?}", began.elapsed());
     assert_eq!(permit.term, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_under_way_at_the_stop_does_not_keep_the_lease() {
+    for act in [Act::LoseAnswer, Act::Delay(Duration::from_millis(900)), Act::Late(Duration::from_millis(300))] {
+        let plane = ControlPlane::start(7);
+        let mut a = process(&plane, "a");
+        a.leading().await;
+        let mut b = process(&plane, "b");
+        plane.api.link("a").expect(1, act, |request| request.verb.writes());
+        sleep(rules::RETRY_PERIOD + Duration::from_millis(50)).await;
+        let began = Instant::now();
+        a.stop.take().unwrap().send(()).unwrap();
+        assert_eq!((&mut a.end).await.unwrap(), End::Released);
+        assert!(began.elapsed() < Duration::from_secs(2), "{act:?}: ended after {:?}", began.elapsed());
+        b.leading().await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{act:?}: taken over after {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]
