@@ -3,6 +3,7 @@
 mod data;
 mod flow;
 mod queries;
+mod setup;
 
 use crate::{
     errors::Message,
