@@ -196,8 +196,7 @@ fn with(c: &mut Cursor) -> SqlResult<Statement> {
 fn modification(c: &mut Cursor, verbs: &[&str]) -> SqlResult<Statement> {
     let start = c.position();
     let line = c.line();
-    let parsed =
-        c.statement(verbs);
+    let parsed = c.statement(verbs);
     match parsed? {
         Parsed::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
         Parsed::Update(update) => Ok(Statement::Update(Box::new(update))),

@@ -1,0 +1,183 @@
+//! Containers of SQL Server: each is a stand-in instance in this process, on the simulated network, with a disk that
+//! outlives it.
+
+use super::{
+    apiserver::ApiServer,
+    cluster::{Container, ContainerHost},
+    history::History,
+};
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::Value;
+use standin::{
+    faults::Faults,
+    instance::{self, Disk},
+    server::{Server, ServerOptions},
+    sim::SimNet,
+    tds::{self, Encryption, TlsSettings},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::Notify;
+
+/// Port of SQL Server.
+pub const PORT: u16 = 1433;
+/// Exit code after SIGTERM.
+const STOPPED: i32 = 0;
+/// Exit code when it cannot start.
+const FAILED: i32 = 1;
+
+struct Process {
+    server: Option<Server>,
+    stop: Arc<Notify>,
+}
+
+struct Inner {
+    api: ApiServer,
+    history: History,
+    net: SimNet,
+    faults: Faults,
+    seed: u64,
+    /// Disks by claim.
+    disks: Mutex<BTreeMap<String, Disk>>,
+    /// Processes by UID of the pod.
+    processes: Mutex<BTreeMap<String, Process>>,
+}
+
+/// Runs instances; clones share them.
+#[derive(Clone)]
+pub struct SqlHost(Arc<Inner>);
+
+impl SqlHost {
+    /// No instance yet. All of them share the switches.
+    pub fn new(api: ApiServer, history: History, net: SimNet, faults: Faults, seed: u64) -> Self {
+        let (disks, processes) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { api, history, net, faults, seed, disks, processes }))
+    }
+
+    /// The running server of a pod.
+    pub fn server(&self, pod: &str) -> Option<Server> {
+        let processes = self.0.processes.lock().unwrap();
+        processes.values().filter_map(|process| process.server.clone()).find(|s| s.catalog.read().server_name == pod)
+    }
+
+    fn disk(&self, container: &Container) -> Disk {
+        let claim = container.claims.get("data").cloned().unwrap_or_else(|| container.uid.clone());
+        self.0.disks.lock().unwrap().entry(claim).or_insert_with(Disk::memory).clone()
+    }
+
+    fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, String> {
+        let secret = self.0.api.find("secrets", namespace, name).ok_or_else(|| format!("secret {name} not found"))?;
+        let text = secret["data"][key].as_str().ok_or_else(|| format!("secret {name} has no key {key}"))?;
+        decode(text).ok_or_else(|| format!("secret {name}: {key} is not base64"))
+    }
+
+    fn tls(&self, container: &Container) -> Result<TlsSettings, String> {
+        let volumes = container.object["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        let name = volumes
+            .iter()
+            .find_map(|volume| volume["secret"]["secretName"].as_str())
+            .ok_or("the pod mounts no certificate")?;
+        let part = |key: &str| self.secret(&container.namespace, name, key);
+        TlsSettings::from_pem(&part("tls.crt")?, &part("tls.key")?).map_err(|error| error.to_string())
+    }
+
+    fn password(&self, container: &Container) -> Result<String, String> {
+        let env = container.object["spec"]["containers"][0]["env"].as_array().cloned().unwrap_or_default();
+        let own =
+            env.iter().find(|entry| entry["name"] == "MSSQL_SA_PASSWORD").ok_or("MSSQL_SA_PASSWORD is not set")?;
+        let from = &own["valueFrom"]["secretKeyRef"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let bytes = self.secret(&container.namespace, &text(&from["name"]), &text(&from["key"]))?;
+        String::from_utf8(bytes).map_err(|error| error.to_string())
+    }
+
+    async fn run(self, container: Container, stop: Arc<Notify>) -> Result<(), String> {
+        let (tls, sa_password) = (self.tls(&container)?, self.password(&container)?);
+        let network = self.0.net.host(&container.pod);
+        let config = instance::Config {
+            server_name: container.pod.clone(),
+            version: "16.0.4225.2".into(),
+            edition: "Developer Edition (64-bit)".into(),
+            engine_edition: 3,
+            hadr_enabled: true,
+            disk: self.disk(&container),
+            collation: "SQL_Latin1_General_CP1_CI_AS".into(),
+            seed: self.0.seed ^ container.pod.bytes().fold(container.restart, |sum, byte| sum * 31 + u64::from(byte)),
+        };
+        let uptime = u64::try_from(self.0.api.clock().elapsed().as_millis()).unwrap_or_default() + 600_000;
+        let options =
+            ServerOptions { config, network: network.clone(), faults: self.0.faults.clone(), sa_password, uptime };
+        let server = Server::start(options).await.map_err(|error| error.to_string())?;
+        let listener = network.listen(PORT).await.map_err(|error| error.to_string())?;
+        if let Some(process) = self.0.processes.lock().unwrap().get_mut(&container.uid) {
+            process.server = Some(server.clone());
+        }
+        tds::listen(Arc::new(server.clone()), listener, Some(tls), Encryption::Required, stop.notified()).await;
+        server.stop();
+        Ok(())
+    }
+}
+
+impl ContainerHost for SqlHost {
+    fn prepare(&self, container: &Container) -> BoxFuture<'static, Result<(), String>> {
+        let ready = self.tls(container).and_then(|_| self.password(container)).map(drop);
+        async move { ready }.boxed()
+    }
+
+    fn start(&self, container: &Container) -> BoxFuture<'static, i32> {
+        let stop = Arc::new(Notify::new());
+        let process = Process { server: None, stop: stop.clone() };
+        self.0.processes.lock().unwrap().insert(container.uid.clone(), process);
+        let (host, container, net) = (self.clone(), container.clone(), self.0.net.clone());
+        async move {
+            let ended = host.clone().run(container.clone(), stop).await;
+            net.kill(&container.pod);
+            if let Err(why) = &ended {
+                host.0.history.note(container.pod.clone(), format!("does not start: {why}"));
+            }
+            if ended.is_ok() { STOPPED } else { FAILED }
+        }
+        .boxed()
+    }
+
+    fn stop(&self, container: &Container) {
+        if let Some(process) = self.0.processes.lock().unwrap().get(&container.uid) {
+            process.stop.notify_one();
+        }
+    }
+
+    fn kill(&self, container: &Container) {
+        let process = self.0.processes.lock().unwrap().remove(&container.uid);
+        if let Some(Process { server: Some(server), .. }) = process {
+            server.instance.crash();
+        }
+        // A host without power cannot reset anything.
+        if self.0.net.is_up(&container.pod) {
+            self.0.net.kill(&container.pod);
+        }
+    }
+}
+
+/// RFC 4648, with padding.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+    for c in text.bytes().filter(|c| *c != b'=') {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 0xff) as u8);
+        }
+    }
+    Some(out)
+}
