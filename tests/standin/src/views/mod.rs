@@ -161,3 +161,9 @@ fn moment(at: std::time::SystemTime) -> Value {
     let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Value::DateTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
+
+/// Names of all views.
+#[cfg(test)]
+pub fn keys() -> Vec<&'static str> {
+    all().map(|view| view.key).collect()
+}

@@ -335,7 +335,9 @@ fn set(c: &mut Cursor) -> SqlResult<Statement> {
         options.push(c.keyword()?);
     }
     let mut value = Vec::new();
-    while !matches!(c.token(0), Token::SemiColon | Token::EOF) && (value.is_empty() || !ends_option(c, &options)) {
+    while !matches!(c.token(0), Token::SemiColon | Token::EOF)
+        && (value.last().is_none_or(|last: &String| last == "-") || !ends_option(c, &options))
+    {
         value.push(c.token(0).to_string().to_ascii_uppercase());
         c.skip();
     }

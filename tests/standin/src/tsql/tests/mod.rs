@@ -1,8 +1,11 @@
 //! The engine against SQL Server's documentation, in-process, over a disk in memory.
 
+mod access;
 mod data;
 mod flow;
+mod groups;
 mod queries;
+mod server;
 mod setup;
 
 use crate::{

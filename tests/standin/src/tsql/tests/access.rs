@@ -1,0 +1,198 @@
+//! Logins, users, permissions, certificates.
+
+use super::*;
+use crate::group::Identity;
+
+async fn with_login(extra: &str) -> (Server, Session, Session) {
+    let server = server().await;
+    let mut admin = login(&server, "sa", "").await.unwrap();
+    run(&mut admin, &format!("CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}', CHECK_POLICY = OFF; {extra}"))
+        .await
+        .fine();
+    let app = login(&server, "app", "").await.unwrap();
+    (server, admin, app)
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_name_is_18456_state_1() {
+    let server = server().await;
+    let mut request = LoginRequest { user: "sa".into(), password: "no".into(), ..LoginRequest::default() };
+    let error = Backend::login(&server, request.clone()).await.err().unwrap();
+    assert_eq!((error.number, error.class, error.state), (18_456, 14, 1));
+    request.user = "nobody".into();
+    assert_eq!(Backend::login(&server, request).await.err().unwrap().number, 18_456);
+    assert_eq!(login(&server, "sa", "nowhere").await.err().unwrap().number, 4060);
+}
+
+#[tokio::test]
+async fn a_disabled_login_cannot_log_in_and_passwords_are_not_kept() {
+    let disk = Disk::memory();
+    let server = start(&disk, "16.0.4225.2").await;
+    let mut admin = login(&server, "sa", "").await.unwrap();
+    run(&mut admin, &format!("CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}'; ALTER LOGIN app DISABLE")).await.fine();
+    assert_eq!(login(&server, "app", "").await.err().unwrap().number, 18_456);
+    let kept = String::from_utf8(disk.read("catalog.json").unwrap().unwrap()).unwrap();
+    assert!(!kept.contains(PASSWORD));
+    assert_eq!(run(&mut admin, "CREATE LOGIN weak WITH PASSWORD = 'short'").await.numbers(), [15_116]);
+    assert_eq!(run(&mut admin, "CREATE LOGIN app WITH PASSWORD = 'Long-1-enough'").await.numbers(), [15_025]);
+    assert_eq!(run(&mut admin, "ALTER LOGIN nobody DISABLE").await.numbers(), [15_151]);
+}
+
+#[tokio::test]
+async fn dmvs_need_view_server_state() {
+    let (_server, mut admin, mut app) = with_login("").await;
+    let sql = "SELECT ms_ticks FROM sys.dm_os_sys_info";
+    assert_eq!(run(&mut app, sql).await.numbers(), [300, 297]);
+    run(&mut admin, "GRANT VIEW SERVER STATE TO app").await.fine();
+    run(&mut app, sql).await.fine();
+    run(&mut admin, "DENY VIEW SERVER STATE TO app").await.fine();
+    assert_eq!(run(&mut app, sql).await.numbers(), [300, 297], "DENY wins");
+}
+
+#[tokio::test]
+async fn server_statements_need_their_permissions() {
+    let (_server, mut admin, mut app) = with_login("").await;
+    for (sql, number) in [
+        ("CREATE LOGIN other WITH PASSWORD = N'Secret-2-word'", 15_247),
+        ("DROP LOGIN sa", 15_151),
+        ("GRANT VIEW SERVER STATE TO app", 4613),
+        ("CREATE DATABASE x", 262),
+        ("CREATE TABLE dbo.t (a int)", 262),
+        ("CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'", 15_247),
+        ("ALTER ENDPOINT e STATE = STOPPED", 15_151),
+        ("ALTER AVAILABILITY GROUP ag1 OFFLINE", 15_151),
+        ("KILL 51", 6102),
+        ("ALTER SERVER ROLE sysadmin ADD MEMBER app", 15_151),
+    ] {
+        assert_eq!(run(&mut app, sql).await.numbers(), [number], "{sql}");
+    }
+    run(&mut admin, "ALTER SERVER ROLE sysadmin ADD MEMBER app").await.fine();
+    run(&mut app, "CREATE DATABASE x").await.fine();
+}
+
+#[tokio::test]
+async fn users_roles_and_orphans_live_in_the_database() {
+    let (server, mut admin, mut app) = with_login("CREATE DATABASE shop").await;
+    assert_eq!(run(&mut app, "USE shop").await.numbers(), [916]);
+    assert_eq!(login(&server, "app", "shop").await.err().unwrap().number, 4060);
+    run(
+        &mut admin,
+        "USE shop; CREATE TABLE t (id int); CREATE USER app FOR LOGIN app; ALTER ROLE db_datareader ADD MEMBER app",
+    )
+    .await
+    .fine();
+    run(&mut app, "USE shop; SELECT * FROM t").await.fine();
+    assert_eq!(run(&mut app, "INSERT INTO t VALUES (1)").await.numbers(), [229]);
+    run(&mut admin, "GRANT INSERT ON dbo.t TO app").await.fine();
+    run(&mut app, "INSERT INTO t VALUES (1)").await.fine();
+    assert_eq!(run(&mut app, "CREATE TABLE u (id int)").await.numbers(), [262]);
+    let sql = "SELECT r.name FROM sys.database_principals AS u JOIN sys.database_role_members AS m ON m.member_principal_id = u.principal_id JOIN sys.database_principals AS r ON r.principal_id = m.role_principal_id WHERE u.name = N'app' AND u.type = 'S'";
+    assert_eq!(run(&mut admin, sql).await.row(), ["db_datareader"]);
+    // Another SID under the same name: the user is an orphan.
+    drop(app);
+    run(&mut admin, &format!("USE master; DROP LOGIN app; CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}'"))
+        .await
+        .fine();
+    assert_eq!(login(&server, "app", "shop").await.err().unwrap().number, 4060);
+    run(&mut admin, "USE shop; ALTER USER app WITH LOGIN = app").await.fine();
+    login(&server, "app", "shop").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_keeps_the_sid_it_was_given() {
+    let mut session = sa().await;
+    let sid = "0x0102030405060708090A0B0C0D0E0F10";
+    run(&mut session, &format!("CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}', SID = {sid}")).await.fine();
+    assert_eq!(run(&mut session, "SELECT CONVERT(varchar(40), p.sid, 1) FROM sys.server_principals AS p WHERE p.type = 'S' AND p.name IN (N'app')").await.row(), [sid]);
+    assert_eq!(
+        run(&mut session, "SELECT SUSER_SNAME(0x01), CONVERT(varchar(10), SUSER_SID(N'sa'), 1)").await.row(),
+        ["sa", "0x01"]
+    );
+}
+
+async fn export(session: &mut Session) -> String {
+    let sql = "DECLARE @cert_id INT = CERT_ID(N'own'); SELECT CONVERT(varchar(max), CERTENCODED(@cert_id), 2)";
+    run(session, sql).await.row()[0].clone()
+}
+
+#[tokio::test]
+async fn a_partner_is_admitted_by_certificate_owner_and_connect_permission() {
+    let (one, two) = (server().await, server().await);
+    let (mut a, mut b) = (login(&one, "sa", "").await.unwrap(), login(&two, "sa", "").await.unwrap());
+    let own = "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'; CREATE CERTIFICATE own WITH SUBJECT = 'own';
+        CREATE ENDPOINT ep STATE = STARTED AS TCP (LISTENER_PORT = 5022) FOR DATABASE_MIRRORING (ROLE = ALL, AUTHENTICATION = CERTIFICATE own, ENCRYPTION = REQUIRED ALGORITHM AES)";
+    run(&mut a, own).await.fine();
+    run(&mut b, own).await.fine();
+    let hex = export(&mut b).await;
+    let der = crate::tsql::convert::hex(&hex).unwrap();
+    assert!(!one.catalog.authorize(&der), "not imported");
+    let import = format!(
+        "CREATE LOGIN peer WITH PASSWORD = N'{PASSWORD}'; CREATE USER peer FOR LOGIN peer; CREATE CERTIFICATE peer AUTHORIZATION peer FROM BINARY = 0x{hex}"
+    );
+    run(&mut a, &import).await.fine();
+    assert!(!one.catalog.authorize(&der), "no CONNECT");
+    run(&mut a, "GRANT CONNECT ON ENDPOINT::ep TO peer").await.fine();
+    assert!(one.catalog.authorize(&der));
+    run(&mut a, "DENY CONNECT ON ENDPOINT::ep TO peer").await.fine();
+    assert!(!one.catalog.authorize(&der));
+    run(&mut a, "GRANT CONNECT ON ENDPOINT::ep TO peer").await.fine();
+    assert!(one.catalog.authorize(&der));
+    let endpoint = one.catalog.endpoint().unwrap();
+    assert!(endpoint.started && endpoint.port == 5022);
+    run(&mut a, "ALTER ENDPOINT ep STATE = STOPPED").await.fine();
+    assert!(!one.catalog.endpoint().unwrap().started);
+    for (sql, number) in [
+        ("DROP CERTIFICATE own", 15_352),
+        ("DROP MASTER KEY", 15_580),
+        ("CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'", 15_578),
+        ("CREATE CERTIFICATE own WITH SUBJECT = 'x'", 15_232),
+        ("CREATE CERTIFICATE bad FROM BINARY = 0x3082", 15_297),
+        ("DROP CERTIFICATE nothing", 15_151),
+        ("GRANT CONNECT ON ENDPOINT::nothing TO peer", 15_151),
+        ("GRANT CONNECT ON ENDPOINT::ep TO nobody", 15_151),
+    ] {
+        assert_eq!(run(&mut a, sql).await.numbers(), [number], "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_private_key_leaves_only_encrypted_and_comes_back_with_its_password() {
+    let (one, two) = (server().await, server().await);
+    let (mut a, mut b) = (login(&one, "sa", "").await.unwrap(), login(&two, "sa", "").await.unwrap());
+    run(
+        &mut a,
+        "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'; CREATE CERTIFICATE own WITH SUBJECT = 'own'",
+    )
+    .await
+    .fine();
+    let key = "SELECT CONVERT(varchar(max), CERTPRIVATEKEY(CERT_ID(N'own'), N'pw-1'), 2)";
+    let key = run(&mut a, key).await.row()[0].clone();
+    let der = export(&mut a).await;
+    run(&mut b, "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'").await.fine();
+    let import = |password: &str| {
+        format!(
+            "CREATE CERTIFICATE own FROM BINARY = 0x{der} WITH PRIVATE KEY (BINARY = 0x{key}, DECRYPTION BY PASSWORD = '{password}')"
+        )
+    };
+    assert_eq!(run(&mut b, &import("wrong")).await.numbers(), [15_297]);
+    run(&mut b, &import("pw-1")).await.fine();
+    assert_eq!(
+        run(&mut b, "SELECT pvt_key_encryption_type_desc FROM sys.certificates").await.row(),
+        ["ENCRYPTED_BY_MASTER_KEY"]
+    );
+}
+
+#[tokio::test]
+async fn the_least_rights_of_a_pacemaker_login_are_enough() {
+    let (_server, mut admin, mut app) = with_login(
+        "GRANT ALTER ANY AVAILABILITY GROUP TO app; GRANT VIEW SERVER STATE TO app; GRANT VIEW ANY DEFINITION TO app",
+    )
+    .await;
+    run(&mut admin, "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'; CREATE CERTIFICATE own WITH SUBJECT = 'own';
+        CREATE ENDPOINT ep STATE = STARTED AS TCP (LISTENER_PORT = 5022) FOR DATABASE_MIRRORING (ROLE = ALL, AUTHENTICATION = CERTIFICATE own, ENCRYPTION = REQUIRED ALGORITHM AES);
+        GRANT CONTROL ON ENDPOINT::ep TO app; CREATE LOGIN peer WITH PASSWORD = N'x', CHECK_POLICY = OFF;
+        CREATE TABLE dbo.state (n int); CREATE USER app FOR LOGIN app; GRANT SELECT, INSERT, UPDATE ON dbo.state TO app").await.fine();
+    run(&mut app, "DENY CONNECT ON ENDPOINT::ep TO peer; ALTER ENDPOINT ep STATE = STOPPED; ALTER ENDPOINT ep STATE = STARTED; INSERT INTO master.dbo.state VALUES (1); UPDATE dbo.state SET n = 2; SELECT n FROM dbo.state").await.fine();
+    run(&mut app, "SELECT name FROM sys.certificates; SELECT name FROM sys.availability_groups").await.fine();
+    assert_eq!(run(&mut app, "DELETE FROM dbo.state").await.numbers(), [229]);
+}
