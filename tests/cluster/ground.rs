@@ -147,4 +147,11 @@ fn the_api_server_comes_back_after_a_crash() {
         let restarts = pod(name).pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64);
         assert_eq!(restarts, Some(0), "{name} must not notice");
     }
+    let before = text(&pod("db-0"), "/metadata/uid").to_owned();
+    kubectl(&["delete", "pod", "-n", NAMESPACE, "db-0"]);
+    wait_until(60, "controllers, scheduler and kubelets act again", || {
+        let now = try_kubectl_json(&["get", "pod", "-n", NAMESPACE, "db-0"])?;
+        let new = text(&now, "/metadata/uid") != before && condition(&now, "Ready") == "True";
+        if new { Ok(()) } else { Err(now["status"].to_string()) }
+    });
 }
