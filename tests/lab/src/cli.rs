@@ -68,6 +68,9 @@ enum Command {
         /// Many more seeds
         #[arg(long)]
         long: bool,
+        /// Only the tests on the cluster
+        #[arg(long)]
+        cluster: bool,
     },
     /// Build and load the images of this tree and install Quorate with deploy/
     Install,
@@ -162,9 +165,9 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             let _lock = locked("demo")?;
             demo::run(&layout, progress)?;
         }
-        Command::Test { long } => {
+        Command::Test { long, cluster } => {
             let _lock = locked("test")?;
-            return test::run(&layout, long, progress);
+            return test::run(&layout, long, cluster, progress);
         }
         Command::Install => {
             needs_up()?;

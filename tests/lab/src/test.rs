@@ -46,9 +46,9 @@ struct Run<'a> {
 }
 
 /// Runs it all, stopping at the first failure; the last line on standard output counts the tests.
-pub(crate) fn run(layout: &Layout, long: bool, progress: Progress) -> Result<i32> {
+pub(crate) fn run(layout: &Layout, long: bool, cluster_only: bool, progress: Progress) -> Result<i32> {
     let mut tally = Tally::default();
-    let outcome = everything(layout, long, progress, &mut tally);
+    let outcome = everything(layout, long, cluster_only, progress, &mut tally);
     if let Err(error) = &outcome {
         eprintln!("lab: {error}");
         // A step that is no test, such as a lint, or a crash before any result, counts as one.
@@ -59,14 +59,15 @@ pub(crate) fn run(layout: &Layout, long: bool, progress: Progress) -> Result<i32
     Ok(i32::from(outcome.is_err()))
 }
 
-fn everything(layout: &Layout, long: bool, progress: Progress, tally: &mut Tally) -> Result<()> {
+fn everything(layout: &Layout, long: bool, cluster_only: bool, progress: Progress, tally: &mut Tally) -> Result<()> {
     let (tree, cache) = (binaries::workspace()?, binaries::cache()?);
     let logs = cache.join("logs");
     fs::create_dir_all(&logs).at(&logs)?;
     let target = target(&tree, &cache);
     let python = python(&cache, progress)?;
     let mut run = Run { tree, target, logs, python, long, layout, progress, tally: Tally::default() };
-    let outcome = run.without_cluster().and_then(|()| run.with_cluster());
+    let before = if cluster_only { Ok(()) } else { run.without_cluster() };
+    let outcome = before.and_then(|()| run.with_cluster());
     *tally = run.tally;
     outcome
 }
