@@ -44,8 +44,17 @@ pub struct Switches {
     pub commit_quorum_beside_configuration_only: bool,
     /// After JOIN a replica is RESOLVING until told; otherwise SECONDARY.
     pub joins_resolving: bool,
-    /// Time between the end of a role statement and the role change that it asked for.
+    /// Time between the end of a role statement and the role change that it asked for; half as much more by chance.
     pub role_delay: Duration,
+    /// SET (ROLE = SECONDARY) fails with 41104 when no primary is reachable; otherwise the replica becomes SECONDARY and
+    /// goes on looking.
+    pub set_role_needs_primary: bool,
+    /// A restarted ex-primary that calls while the new primary is younger than this gets stuck: 41104 until both
+    /// endpoints were restarted, as some saw on SQL Server 2025. `None`: it does not happen.
+    pub stuck_41104: Option<Duration>,
+    /// A primary that hears of a higher promotion from a partner becomes RESOLVING. It always does when a majority is
+    /// needed for FAILOVER.
+    pub yields_to_higher_numbers: bool,
 }
 
 impl Default for Switches {
@@ -60,7 +69,10 @@ impl Default for Switches {
             checks_outbound: true,
             commit_quorum_beside_configuration_only: false,
             joins_resolving: false,
-            role_delay: Duration::from_millis(20),
+            role_delay: Duration::from_millis(150),
+            set_role_needs_primary: false,
+            stuck_41104: None,
+            yields_to_higher_numbers: false,
         }
     }
 }

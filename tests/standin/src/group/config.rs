@@ -50,6 +50,11 @@ impl ReplicaConfig {
         self.availability_mode != 4
     }
 
+    /// Its session timeout, in whole seconds from 1.
+    pub fn seconds(&self) -> u64 {
+        self.session_timeout.max(1).unsigned_abs()
+    }
+
     /// Host and port of its endpoint.
     pub fn address(&self) -> Option<(String, u16)> {
         let rest = self.endpoint_url.strip_prefix("tcp://").or_else(|| self.endpoint_url.strip_prefix("TCP://"))?;
@@ -65,6 +70,9 @@ pub struct DatabaseConfig {
     pub id: Uuid,
     /// Replicas marked SYNCHRONIZED, the primary among them.
     pub synchronized: BTreeSet<String>,
+    /// Replicas that have to suspend it after a forced failover and have not yet: `is_pending_secondary_suspend`.
+    #[serde(default)]
+    pub pending_suspend: BTreeSet<String>,
 }
 
 /// One configuration.
@@ -138,6 +146,36 @@ pub struct Copy {
     pub local: BTreeSet<String>,
     /// Databases suspended here, with the documented reason number.
     pub suspended: BTreeMap<String, u8>,
+    /// Databases whose files are being replaced by seeding: nothing in them counts.
+    #[serde(default)]
+    pub seeding: BTreeSet<String>,
+    /// On a primary whose proposal is not committed yet: the configuration in force.
+    #[serde(default)]
+    pub in_force: Option<Config>,
+}
+
+impl Copy {
+    /// A first copy.
+    pub fn new(config: Config, was_primary: bool) -> Self {
+        Self {
+            config,
+            committed: true,
+            promised: 0,
+            may_create_databases: false,
+            was_primary,
+            local: BTreeSet::new(),
+            suspended: BTreeMap::new(),
+            seeding: BTreeSet::new(),
+            in_force: None,
+        }
+    }
+
+    /// Whether every database of the group is here, marked SYNCHRONIZED and not suspended.
+    pub fn ready(&self, me: &str) -> bool {
+        self.config.databases.iter().all(|(name, database)| {
+            database.synchronized.contains(me) && self.local.contains(name) && !self.suspended.contains_key(name)
+        })
+    }
 }
 
 const FILE: &str = "availability-groups.json";

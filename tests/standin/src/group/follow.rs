@@ -1,18 +1,15 @@
 //! The secondary's side: find a primary, take its configuration, harden its log.
 
 use super::{
+    config::{Config, ReplicaConfig},
     roles::{Group, Role, Seeding},
     serve::{AbortOnDrop, read},
-    transport::{self, Frame, Session},
+    transport::{self, Frame, Session, send_within},
 };
 use crate::{instance::Shared, store::database::Database};
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
-    io::WriteHalf,
     sync::mpsc,
     time::{Instant, interval, sleep, timeout},
 };
@@ -23,31 +20,71 @@ const DIAL: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_millis(200);
 const PING: Duration = Duration::from_secs(1);
 
-type Writer = WriteHalf<tokio_rustls::TlsStream<crate::net::Stream>>;
-
 /// Follows whichever primary can be reached, until the role changes.
 pub async fn run(group: Arc<Group>) {
+    let Ok(shared) = group.instance() else { return };
+    let reign = group.state().reign;
     loop {
-        let partners: Vec<(String, (String, u16))> = {
-            let state = group.state();
-            let others = state.copy.config.replicas.iter().filter(|(name, _)| **name != group.me);
-            others.filter_map(|(name, replica)| Some((name.clone(), replica.address()?))).collect()
-        };
-        for (partner, (host, port)) in partners {
-            let Ok(shared) = group.instance() else { return };
-            let number = group.state().copy.config.number;
-            let hello = Frame::Hello { group: group.name.clone(), name: group.me.clone(), number };
-            if let Ok(Ok(session)) = timeout(DIAL, call(&shared, &host, port, &hello)).await {
-                let result = welcome(&group, &partner, session).await;
-                group.state().following = None;
-                group.touch();
-                if let Err(error) = result {
-                    tracing::debug!(group = group.name, partner, %error, "not following");
-                }
+        if let Some((partner, session)) = find(&group, &shared).await {
+            let result = Following::new(&group, &shared, &partner, reign).run(session).await;
+            let lost = group.as_secondary(reign, |state| {
+                state.following = None;
+                Ok(())
+            });
+            if lost.is_err() {
+                return;
+            }
+            group.touch();
+            if let Err(error) = result {
+                tracing::info!(group = group.name, partner, %error, "the connection to the primary replica ended (35206)");
             }
         }
         sleep(ROUND).await;
     }
+}
+
+/// Whether a primary can be reached that would be followed.
+pub async fn reachable(group: &Arc<Group>) -> bool {
+    match group.instance() {
+        Ok(shared) => find(group, &shared).await.is_some(),
+        Err(_) => false,
+    }
+}
+
+/// Calls every partner at once; the first that says it is the primary, and that may be followed.
+async fn find(group: &Arc<Group>, shared: &Arc<Shared>) -> Option<(String, Session)> {
+    let (partners, number, ex_primary) = {
+        let state = group.state();
+        let others = state.copy.config.replicas.iter().filter(|(name, _)| **name != group.me);
+        let partners: Vec<_> =
+            others.filter_map(|(name, replica)| Some((name.clone(), replica.address()?))).collect();
+        (partners, state.copy.config.number, state.stuck.ex_primary)
+    };
+    let hello = Frame::Hello { group: group.name.clone(), name: group.me.clone(), number, ex_primary };
+    let mut calls: FuturesUnordered<_> = partners
+        .into_iter()
+        .map(|(partner, (host, port))| {
+            let hello = &hello;
+            async move {
+                let mut session = timeout(DIAL, call(shared, &host, port, hello)).await.ok()?.ok()?;
+                let answer = timeout(DIAL, transport::receive(&mut session.stream)).await.ok()?.ok()?;
+                Some((partner, answer, session))
+            }
+        })
+        .collect();
+    while let Some(call) = calls.next().await {
+        let Some((partner, answer, session)) = call else { continue };
+        match answer {
+            Frame::Welcome(config) if group.acceptable(&group.state(), config.number) => {
+                return Some((partner, session));
+            }
+            Frame::Removed(number) if group.acceptable(&group.state(), number) => leave(group, shared),
+            Frame::Stuck => group.get_stuck(),
+            Frame::Refused(why) => tracing::debug!(group = group.name, partner, why, "not following"),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Opens a session and says the first word.
@@ -59,21 +96,23 @@ pub async fn call(shared: &Arc<Shared>, host: &str, port: u16, first: &Frame) ->
         .ok_or_else(|| io::Error::other("no endpoint is started here"))?;
     let stream = shared.network.dial(host, port).await?;
     let mut session = transport::connect(stream, &own).await?;
-    if shared.faults.get().checks_outbound && !shared.identity.authorize(&session.peer) {
+    let outbound = shared.faults.get().checks_outbound;
+    let trusted = if outbound { shared.identity.authorize(&session.peer) } else { shared.identity.knows(&session.peer) };
+    if !trusted {
         return Err(io::Error::other("the partner has no CONNECT permission on the endpoint"));
     }
     transport::send(&mut session.stream, first).await?;
     Ok(session)
 }
 
-async fn welcome(group: &Arc<Group>, partner: &str, mut session: Session) -> io::Result<()> {
-    match timeout(DIAL, transport::receive(&mut session.stream)).await.map_err(|_| io::ErrorKind::TimedOut)?? {
-        Frame::Welcome(config) if group.acceptable(config.number) => {}
-        Frame::Welcome(_) => return Err(io::Error::other("its configuration is older than ours")),
-        Frame::Refused(why) => return Err(io::Error::other(why)),
-        other => return Err(io::Error::other(format!("unexpected {other:?}"))),
+/// This replica was removed from the group: its databases are RESTORING, and the group waits for DROP.
+fn leave(group: &Arc<Group>, shared: &Arc<Shared>) {
+    tracing::warn!(group = group.name, "the local replica was removed from the availability group (41059)");
+    let local: Vec<String> = group.state().copy.local.iter().cloned().collect();
+    for name in local {
+        let _ = super::membership::leave_database(group, shared, &name, true);
     }
-    follow(group, partner, session).await
+    let _ = group.become_role(Role::Resolving);
 }
 
 /// An image that is arriving.
@@ -84,208 +123,270 @@ struct Arriving {
     size: u64,
     bytes: Vec<u8>,
     refused: bool,
+    row: usize,
 }
 
-async fn follow(group: &Arc<Group>, partner: &str, session: Session) -> io::Result<()> {
-    let peer = session.peer.clone();
-    let (reader, mut writer) = tokio::io::split(session.stream);
-    let (inbox, mut frames) = mpsc::channel(64);
-    let reading = tokio::spawn(read(reader, inbox));
-    let _guard = AbortOnDrop(reading.abort_handle());
-    let shared = group.instance().map_err(io::Error::other)?;
-    let mut grants = shared.identity.changes();
-    let stops = shared.identity.stops();
-    let mut ping = interval(PING);
-    let mut heard = Instant::now();
-    let mut arriving = None;
-    loop {
-        let limit = Duration::from_secs(
-            group
-                .state()
-                .copy
-                .config
-                .replicas
-                .get(&group.me)
-                .map_or(10, |replica| replica.session_timeout.max(1) as u64),
-        );
-        tokio::select! {
-            biased;
-            frame = frames.recv() => {
-                heard = Instant::now();
-                let frame = frame.ok_or(io::ErrorKind::UnexpectedEof)?;
-                timeout(limit, hear(group, &shared, partner, frame, &mut writer, &mut arriving)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-            }
-            _ = grants.changed() => {
-                if shared.faults.get().deny_cuts_connections && !shared.identity.authorize(&peer) {
-                    return Err(io::Error::other("the partner lost CONNECT on the endpoint"));
-                }
-                if shared.identity.stops() != stops || shared.identity.endpoint().is_none_or(|endpoint| !endpoint.started) {
-                    return Err(io::Error::other("the endpoint was stopped"));
-                }
-            }
-            _ = ping.tick() => {
-                if heard.elapsed() > limit {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "session timeout (35206)"));
-                }
-                timeout(limit, transport::send(&mut writer, &Frame::Ping)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-            }
-        }
-    }
+/// One session with a primary.
+struct Following<'a> {
+    group: &'a Arc<Group>,
+    shared: &'a Arc<Shared>,
+    partner: &'a str,
+    reign: u64,
+    arriving: Option<Arriving>,
+    /// Databases whose position was told in this session.
+    told: Vec<String>,
 }
 
-async fn hear(
-    group: &Arc<Group>,
-    shared: &Arc<Shared>,
-    partner: &str,
-    frame: Frame,
-    writer: &mut Writer,
-    arriving: &mut Option<Arriving>,
-) -> io::Result<()> {
-    match frame {
-        Frame::Configure { config, committed } => configure(group, shared, partner, *config, committed, writer).await,
-        Frame::Cut { database, lsn } => {
-            let Some(local) = shared.database(&database) else { return Ok(()) };
-            local.throw_out();
-            if local.cut(lsn).is_err() {
-                return transport::send(writer, &Frame::Position { database, forks: vec![] }).await;
-            }
-            report(&local, writer).await
-        }
-        Frame::Records { database, records, acknowledged } => {
-            let Some(local) = shared.database(&database) else { return Ok(()) };
-            if group.state().copy.suspended.contains_key(&database) {
-                return Ok(());
-            }
-            local.receive(&records)?;
-            local.redo(acknowledged).map_err(io::Error::other)?;
-            report(&local, writer).await
-        }
-        Frame::Image { database, lsn, fork, size } => {
-            let refused = seeding_failure(group, shared, &database);
-            let row = Seeding {
-                database: database.clone(),
-                partner: partner.into(),
-                source: false,
-                state: if refused.is_some() { "FAILED" } else { "SEEDING" },
-                failure: refused.unwrap_or(0),
-                moved: 0,
-                size,
-                started: SystemTime::now(),
-                ended: None,
-            };
-            group.state().seeding.push(row);
-            if let Some(failure) = refused {
-                transport::send(writer, &Frame::SeedRefused { database: database.clone(), failure }).await?;
-            }
-            let image = Arriving { database, lsn, fork, size, bytes: vec![], refused: refused.is_some() };
-            land(group, shared, image, writer, arriving).await
-        }
-        Frame::Chunk(chunk) => {
-            let Some(mut image) = arriving.take() else { return Err(io::Error::other("a chunk of nothing")) };
-            image.bytes.extend(chunk);
-            if let Some(row) = group.state().seeding.last_mut() {
-                row.moved = image.bytes.len() as u64;
-            }
-            land(group, shared, image, writer, arriving).await
-        }
-        Frame::Ping => Ok(()),
-        other => Err(io::Error::other(format!("unexpected {other:?}"))),
+impl<'a> Following<'a> {
+    fn new(group: &'a Arc<Group>, shared: &'a Arc<Shared>, partner: &'a str, reign: u64) -> Self {
+        Self { group, shared, partner, reign, arriving: None, told: vec![] }
     }
-}
 
-/// Accepts a configuration: on disk first, then the word.
-async fn configure(
-    group: &Arc<Group>,
-    shared: &Arc<Shared>,
-    partner: &str,
-    config: super::Config,
-    committed: bool,
-    writer: &mut Writer,
-) -> io::Result<()> {
-    if !group.acceptable(config.number) {
-        return Err(io::Error::other("its configuration is older than ours"));
-    }
-    let number = config.number;
-    let first = group.state().following.as_deref() != Some(partner);
-    let new: Vec<String> = {
-        let mut state = group.state();
-        if state.role != Role::Secondary {
-            return Err(io::Error::other("the role changed"));
-        }
-        let known: Vec<String> = if first { vec![] } else { state.copy.config.databases.keys().cloned().collect() };
-        let removed = !config.replicas.contains_key(&group.me);
-        group
-            .persist(&mut state, |copy| {
-                copy.config = config.clone();
-                copy.committed = committed;
-                copy.promised = copy.promised.max(number);
+    async fn run(mut self, session: Session) -> io::Result<()> {
+        let peer = session.peer.clone();
+        let (reader, mut writer) = tokio::io::split(session.stream);
+        let (inbox, mut frames) = mpsc::channel(64);
+        let reading = tokio::spawn(async move {
+            read(reader, |frame| {
+                let inbox = inbox.clone();
+                async move { inbox.send(frame).await.is_ok() }
             })
-            .map_err(io::Error::other)?;
-        state.following = Some(partner.into());
-        state.last_primary = Some(partner.into());
-        if removed {
+            .await;
+        });
+        let _guard = AbortOnDrop(reading.abort_handle());
+        let identity = &self.shared.identity;
+        let (mut grants, mut changes) = (identity.changes(), self.group.changes());
+        let (stops, again) = (identity.stops(), self.group.state().again);
+        let mut ping = interval(PING);
+        let mut heard = Instant::now();
+        loop {
+            let limit = self.limit();
+            tokio::select! {
+                biased;
+                frame = frames.recv() => {
+                    heard = Instant::now();
+                    let answers = self.hear(frame.ok_or(io::ErrorKind::UnexpectedEof)?)?;
+                    for answer in answers {
+                        send_within(&mut writer, &answer, limit).await?;
+                    }
+                }
+                changed = changes.changed() => {
+                    changed.map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    if self.group.state().again != again {
+                        return Err(io::Error::other("it opens its session anew"));
+                    }
+                    for answer in self.suspensions()? {
+                        send_within(&mut writer, &answer, limit).await?;
+                    }
+                }
+                _ = grants.changed() => {
+                    if self.shared.faults.get().deny_cuts_connections && !identity.authorize(&peer) {
+                        return Err(io::Error::other("the partner lost CONNECT on the endpoint"));
+                    }
+                    if identity.stops() != stops || identity.endpoint().is_none_or(|endpoint| !endpoint.started) {
+                        return Err(io::Error::other("the endpoint was stopped"));
+                    }
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > limit {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "a connection timeout has occurred"));
+                    }
+                    send_within(&mut writer, &Frame::Ping, limit).await?;
+                }
+            }
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        let state = self.group.state();
+        Duration::from_secs(state.copy.config.replicas.get(&self.group.me).map_or(10, ReplicaConfig::seconds))
+    }
+
+    /// Does what a frame says and returns what to answer.
+    fn hear(&mut self, frame: Frame) -> io::Result<Vec<Frame>> {
+        match frame {
+            Frame::Configure { config, committed } => self.configure(*config, committed),
+            Frame::Cut { database, lsn } => {
+                let Some(local) = self.shared.database(&database) else { return Ok(vec![]) };
+                self.group.as_secondary(self.reign, |_| {
+                    local.throw_out();
+                    match local.cut(lsn) {
+                        Ok(()) => Ok(vec![position(&local)]),
+                        Err(_) => Ok(vec![Frame::Position { database, forks: vec![] }]),
+                    }
+                })
+            }
+            Frame::Records { database, records, acknowledged } => {
+                let Some(local) = self.shared.database(&database) else { return Ok(vec![]) };
+                self.group.as_secondary(self.reign, |state| {
+                    if state.copy.suspended.contains_key(&database) || !state.copy.local.contains(&database) {
+                        return Ok(vec![]);
+                    }
+                    local.receive(&records)?;
+                    local.redo(acknowledged).map_err(io::Error::other)?;
+                    Ok(vec![position(&local)])
+                })
+            }
+            Frame::Image { database, lsn, fork, size } => self.image(database, lsn, fork, size),
+            Frame::Chunk(chunk) => {
+                let Some(mut image) = self.arriving.take() else { return Err(io::Error::other("a chunk of nothing")) };
+                image.bytes.extend(chunk);
+                self.land(image)
+            }
+            Frame::Ping => Ok(vec![]),
+            other => Err(io::Error::other(format!("unexpected {other:?}"))),
+        }
+    }
+
+    /// Accepts a configuration: on disk first, then the word.
+    fn configure(&mut self, config: Config, committed: bool) -> io::Result<Vec<Frame>> {
+        let number = config.number;
+        let me = &self.group.me;
+        if !config.replicas.contains_key(me) {
+            leave(self.group, self.shared);
             return Err(io::Error::other("removed from the availability group"));
         }
-        config.databases.keys().filter(|name| !known.contains(name)).cloned().collect()
-    };
-    group.touch();
-    transport::send(writer, &Frame::Accepted(number)).await?;
-    let holds_data = config.replicas.get(&group.me).is_some_and(super::ReplicaConfig::holds_data);
-    for database in new.into_iter().filter(|_| holds_data) {
-        let mine = group.state().copy.local.contains(&database);
-        let forks = shared.database(&database).filter(|_| mine).map(|local| local.forks()).unwrap_or_default();
-        transport::send(writer, &Frame::Position { database, forks }).await?;
-    }
-    Ok(())
-}
-
-async fn report(local: &Arc<Database>, writer: &mut Writer) -> io::Result<()> {
-    transport::send(
-        writer,
-        &Frame::Hardened { database: local.name().into(), lsn: local.end(), redone: local.applied() },
-    )
-    .await
-}
-
-/// Why an image is refused: the documented failure number, on the target (+200).
-fn seeding_failure(group: &Arc<Group>, shared: &Arc<Shared>, database: &str) -> Option<i64> {
-    let state = group.state();
-    if !state.copy.may_create_databases {
-        return Some(203);
-    }
-    (shared.database(database).is_some() && !state.copy.local.contains(database)).then_some(223)
-}
-
-/// Takes the image into use once it is complete.
-async fn land(
-    group: &Arc<Group>,
-    shared: &Arc<Shared>,
-    image: Arriving,
-    writer: &mut Writer,
-    arriving: &mut Option<Arriving>,
-) -> io::Result<()> {
-    if (image.bytes.len() as u64) < image.size {
-        *arriving = Some(image);
-        return Ok(());
-    }
-    if image.refused {
-        return Ok(());
-    }
-    let local = shared.create(&image.database)?;
-    local.throw_out();
-    local.seed(image.lsn, image.fork, image.bytes)?;
-    local.set_owner(Some(super::primary::owner(group)));
-    {
-        let mut state = group.state();
-        group
-            .persist(&mut state, |copy| {
-                copy.local.insert(image.database.clone());
-            })
-            .map_err(io::Error::other)?;
-        if let Some(row) = state.seeding.last_mut() {
-            row.state = "COMPLETED";
-            row.ended = Some(SystemTime::now());
+        let gone: Vec<String> = self.group.as_secondary(self.reign, |state| {
+            if !self.group.acceptable(state, number) {
+                return Err(io::Error::other("its configuration is older than ours"));
+            }
+            let accept = |copy: &mut super::Copy| {
+                for (name, _) in config.databases.iter().filter(|(_, db)| db.pending_suspend.contains(me)) {
+                    copy.suspended.entry(name.clone()).or_insert(1);
+                }
+                copy.config = config.clone();
+                copy.committed = committed;
+                copy.in_force = None;
+                copy.promised = copy.promised.max(number);
+            };
+            self.group.persist(state, accept).map_err(io::Error::other)?;
+            state.following = Some(self.partner.into());
+            state.last_primary = Some(self.partner.into());
+            state.stuck.ex_primary = false;
+            Ok(state.copy.local.iter().filter(|name| !config.databases.contains_key(*name)).cloned().collect())
+        })?;
+        for name in gone {
+            super::membership::leave_database(self.group, self.shared, &name, true).map_err(io::Error::other)?;
         }
+        self.group.touch();
+        let mut answers = vec![Frame::Accepted(number)];
+        answers.extend(self.suspensions()?);
+        if !config.replicas.get(me).is_some_and(ReplicaConfig::holds_data) {
+            return Ok(answers);
+        }
+        let new: Vec<String> = config.databases.keys().filter(|name| !self.told.contains(name)).cloned().collect();
+        for database in new {
+            self.told.push(database.clone());
+            answers.push(self.first_position(database)?);
+        }
+        Ok(answers)
     }
-    report(&local, writer).await
+
+    /// Where the copy of a database stands. A copy that left this group is taken up again when the logs still agree.
+    fn first_position(&self, database: String) -> io::Result<Frame> {
+        let forks = self.group.as_secondary(self.reign, |state| {
+            let id = state.copy.config.databases.get(&database).map(|config| config.id);
+            let adopted = !state.copy.local.contains(&database) && self.shared.left(&database) == id && id.is_some();
+            if adopted {
+                let adopt = |copy: &mut super::Copy| {
+                    copy.local.insert(database.clone());
+                };
+                self.group.persist(state, adopt).map_err(io::Error::other)?;
+                self.shared.set_restoring(&database, None).map_err(io::Error::other)?;
+            }
+            let mine = self.shared.database(&database).filter(|_| state.copy.local.contains(&database));
+            if let Some(local) = mine.as_ref().filter(|_| adopted) {
+                local.set_owner(Some(super::primary::owner(self.group)));
+            }
+            Ok(mine.map(|local| local.forks()).unwrap_or_default())
+        })?;
+        Ok(Frame::Position { database, forks })
+    }
+
+    /// Tells the primary what is suspended here.
+    fn suspensions(&mut self) -> io::Result<Vec<Frame>> {
+        let suspended = self.group.as_secondary(self.reign, |state| Ok(state.copy.suspended.clone()))?;
+        let new: Vec<_> = suspended.into_iter().filter(|(name, _)| !self.told.contains(&suspended_key(name))).collect();
+        self.told.extend(new.iter().flat_map(|(name, _)| [name.clone(), suspended_key(name)]));
+        Ok(new.into_iter().map(|(database, reason)| Frame::Suspended { database, reason }).collect())
+    }
+
+    fn image(&mut self, database: String, lsn: u64, fork: u64, size: u64) -> io::Result<Vec<Frame>> {
+        let mut row = Seeding::new(&database, self.partner, false, size, self.shared.now());
+        let taken = self.shared.database(&database).is_some();
+        let (row, refused) = self.group.as_secondary(self.reign, |state| {
+            let ours = state.copy.local.contains(&database) || state.copy.seeding.contains(&database);
+            // Documented failure numbers, on the target (+200).
+            let refused = match (state.copy.may_create_databases, taken && !ours) {
+                (false, _) => Some(203),
+                (true, true) => Some(223),
+                (true, false) => None,
+            };
+            if let Some(failure) = refused {
+                (row.state, row.failure, row.ended) = ("FAILED", failure, Some(row.started));
+            } else {
+                // Until the new files are whole nothing in the old ones counts.
+                let begin = |copy: &mut super::Copy| {
+                    copy.local.remove(&database);
+                    copy.seeding.insert(database.clone());
+                };
+                self.group.persist(state, begin).map_err(io::Error::other)?;
+            }
+            state.seeding.push(row);
+            Ok((state.seeding.len() - 1, refused))
+        })?;
+        let mut answers = Vec::new();
+        if let Some(failure) = refused {
+            tracing::warn!(group = self.group.name, database, failure, "seeding was refused");
+            answers.push(Frame::SeedRefused { database: database.clone(), failure });
+        }
+        let image = Arriving { database, lsn, fork, size, bytes: vec![], refused: refused.is_some(), row };
+        answers.extend(self.land(image)?);
+        Ok(answers)
+    }
+
+    /// Takes the image into use once it is complete.
+    fn land(&mut self, image: Arriving) -> io::Result<Vec<Frame>> {
+        let moved = image.bytes.len() as u64;
+        self.group.as_secondary(self.reign, |state| {
+            if let Some(row) = state.seeding.get_mut(image.row) {
+                row.moved = moved;
+            }
+            Ok(())
+        })?;
+        if moved < image.size {
+            self.arriving = Some(image);
+            return Ok(vec![]);
+        }
+        if image.refused {
+            return Ok(vec![]);
+        }
+        let local = self.shared.create(&image.database)?;
+        let now = self.shared.now();
+        self.group.as_secondary(self.reign, |state| {
+            local.throw_out();
+            local.seed(image.lsn, image.fork, image.bytes)?;
+            let end = |copy: &mut super::Copy| {
+                copy.seeding.remove(&image.database);
+                copy.local.insert(image.database.clone());
+            };
+            self.group.persist(state, end).map_err(io::Error::other)?;
+            local.set_owner(Some(super::primary::owner(self.group)));
+            if let Some(row) = state.seeding.get_mut(image.row) {
+                (row.state, row.ended) = ("COMPLETED", Some(now));
+            }
+            Ok(())
+        })?;
+        self.shared.set_restoring(&image.database, None).map_err(io::Error::other)?;
+        Ok(vec![position(&local)])
+    }
+}
+
+/// Marks in `told` that a suspension was told; no database has such a name.
+fn suspended_key(database: &str) -> String {
+    format!("{database}\0")
+}
+
+fn position(local: &Arc<Database>) -> Frame {
+    Frame::Hardened { database: local.name().into(), lsn: local.end(), redone: local.applied() }
 }

@@ -29,4 +29,9 @@ pub trait Identity: Send + Sync {
     /// Whether this peer may connect: its certificate was imported here and its owner's login has CONNECT on the
     /// endpoint, not denied.
     fn authorize(&self, certificate: &[u8]) -> bool;
+    /// Whether this peer's certificate was imported here, whatever its owner may do: all that the side which opened a
+    /// connection asks when `Switches::checks_outbound` is off.
+    fn knows(&self, certificate: &[u8]) -> bool {
+        self.authorize(certificate)
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ddl::{GroupOptions, ReplicaOptions},
     errors::{Message, SqlResult},
-    instance::Shared,
+    instance::{SYSTEM, Shared},
 };
 use std::sync::Arc;
 
@@ -44,15 +44,53 @@ async fn commit(
     operation: &str,
     change: impl Fn(&mut Config),
 ) -> SqlResult<()> {
-    let base = group.state().committed.number;
-    group.settled(base).await?;
-    let mut next = group.state().committed.clone();
-    change(&mut next);
-    check(shared, &next, operation)?;
-    let number = group.propose(change)?;
-    group.settled(number).await?;
+    let reign = group.state().reign;
+    let number = loop {
+        group.settled(reign, 0).await?;
+        let mut state = group.state();
+        if state.reign != reign {
+            return Err(group.not_primary(operation));
+        }
+        let proposed = group.propose(&mut state, |config| {
+            change(config);
+            check(shared, config, operation)
+        })?;
+        if let Some(number) = proposed {
+            break number;
+        }
+    };
+    group.touch();
+    group.settled(reign, number).await?;
     group.reconcile();
     Ok(())
+}
+
+/// The name as the configuration has it.
+fn replica_name(group: &Arc<Group>, name: &str) -> String {
+    let state = group.state();
+    let known = state.committed.replicas.keys().find(|known| known.eq_ignore_ascii_case(name));
+    known.cloned().unwrap_or_else(|| name.into())
+}
+
+/// A local database leaves the group: on a primary it goes on alone with everything in its log, else it is RESTORING.
+pub fn leave_database(group: &Arc<Group>, shared: &Arc<Shared>, name: &str, restoring: bool) -> SqlResult<()> {
+    let id = {
+        let mut state = group.state();
+        let id = state.copy.config.databases.get(name).map(|database| database.id);
+        group.persist(&mut state, |copy| {
+            copy.local.remove(name);
+            copy.suspended.remove(name);
+        })?;
+        id
+    };
+    if let Some(database) = shared.database(name) {
+        database.throw_out();
+        if !restoring {
+            database.redo(database.end())?;
+        }
+        database.set_owner(None);
+    }
+    shared.set_restoring(name, restoring.then(|| id.unwrap_or_default()))
 }
 
 /// ADD REPLICA
@@ -63,6 +101,7 @@ pub async fn add_replica(
     options: ReplicaOptions,
 ) -> SqlResult<()> {
     primary_only(group, Some(("ADD", "REPLICA")))?;
+    let name = replica_name(group, &name);
     if group.state().committed.replicas.contains_key(&name) {
         return Err(Message::new(
             35_282,
@@ -74,7 +113,7 @@ pub async fn add_replica(
         ));
     }
     let replica = replica_config(shared, &group.name, &name, &options)?;
-    commit(shared, group, "ADD REPLICA", |config| {
+    commit(shared, group, "ADD-REPLICA", |config| {
         config.replicas.insert(name.clone(), replica.clone());
     })
     .await
@@ -83,6 +122,8 @@ pub async fn add_replica(
 /// REMOVE REPLICA
 pub async fn remove_replica(group: &Arc<Group>, name: &str) -> SqlResult<()> {
     primary_only(group, Some(("REMOVE", "REPLICA")))?;
+    let name = replica_name(group, name);
+    let name = name.as_str();
     if name.eq_ignore_ascii_case(&group.me) {
         return Err(Message::new(
             35_284,
@@ -97,7 +138,7 @@ pub async fn remove_replica(group: &Arc<Group>, name: &str) -> SqlResult<()> {
         return Err(unknown_replica(group, name));
     }
     let shared = group.instance()?;
-    commit(&shared, group, "REMOVE REPLICA", |config| {
+    commit(&shared, group, "REMOVE-REPLICA", |config| {
         config.replicas.remove(name);
         config.databases.values_mut().for_each(|database| {
             database.synchronized.remove(name);
@@ -125,6 +166,8 @@ pub async fn modify_replica(
     options: ReplicaOptions,
 ) -> SqlResult<()> {
     primary_only(group, None)?;
+    let name = replica_name(group, name);
+    let name = name.as_str();
     let Some(current) = group.state().committed.replicas.get(name).cloned() else {
         return Err(Message::new(
             35_210,
@@ -161,7 +204,7 @@ pub async fn modify_replica(
         }
         None => None,
     };
-    commit(shared, group, "MODIFY REPLICA", |config| {
+    commit(shared, group, "MODIFY-REPLICA", |config| {
         let Some(replica) = config.replicas.get_mut(name) else { return };
         replica.availability_mode = mode.unwrap_or(replica.availability_mode);
         replica.endpoint_url = options.endpoint_url.clone().unwrap_or_else(|| replica.endpoint_url.clone());
@@ -180,7 +223,12 @@ pub async fn modify_replica(
             replica.read_only_routing_list.clone_from(list);
         }
     })
-    .await
+    .await?;
+    if options.seeding_mode.is_some() || options.endpoint_url.is_some() {
+        // Seeding that failed begins again, and a new address is used.
+        group.drop_session(name);
+    }
+    Ok(())
 }
 
 /// ADD DATABASE
@@ -197,6 +245,16 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
                 ),
             ));
         };
+        let name = database.name().to_string();
+        if SYSTEM.contains(&name.as_str()) {
+            return Err(Message::new(
+                35_249,
+                16,
+                format!(
+                    "An attempt to add or join a system database, '{name}', to an availability group failed. Specify only user databases for this operation."
+                ),
+            ));
+        }
         if group.state().committed.databases.contains_key(&name) {
             return Err(Message::new(
                 35_280,
@@ -204,6 +262,16 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
                 format!(
                     "Database '{name}' cannot be added to availability group '{}'. The database is already joined to the specified availability group. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
                     group.name
+                ),
+            ));
+        }
+        if let Some(other) = shared.group_of(&name) {
+            return Err(Message::new(
+                35_244,
+                16,
+                format!(
+                    "Database '{name}' cannot be added to availability group '{}'. The database is currently joined to another availability group, '{}'. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
+                    group.name, other.name
                 ),
             ));
         }
@@ -216,17 +284,24 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
                 ),
             ));
         }
-        {
+        let local = |own: bool| {
             let mut state = group.state();
             group.persist(&mut state, |copy| {
-                copy.local.insert(name.clone());
-            })?;
-        }
+                if own { copy.local.insert(name.clone()) } else { copy.local.remove(&name) };
+            })
+        };
+        local(true)?;
         let entry = database_config(shared, &group.me);
-        commit(shared, group, "ADD DATABASE", |config| {
+        let added = commit(shared, group, "ADD-DATABASE", |config| {
             config.databases.insert(name.clone(), entry.clone());
         })
-        .await?;
+        .await;
+        if let Err(error) = added {
+            if !group.state().copy.config.databases.contains_key(&name) {
+                local(false)?;
+            }
+            return Err(error);
+        }
         database.set_owner(Some(super::primary::owner(group)));
         group.reconcile();
     }
@@ -237,6 +312,7 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
 pub async fn remove_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<String>) -> SqlResult<()> {
     primary_only(group, Some(("REMOVE", "DATABASE")))?;
     for name in names {
+        let name = shared.database(&name).map_or(name, |known| known.name().to_string());
         if !group.state().committed.databases.contains_key(&name) {
             return Err(Message::new(
                 41_132,
@@ -247,38 +323,19 @@ pub async fn remove_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: V
                 ),
             ));
         }
-        commit(shared, group, "REMOVE DATABASE", |config| {
+        commit(shared, group, "REMOVE-DATABASE", |config| {
             config.databases.remove(&name);
         })
         .await?;
-        let mut state = group.state();
-        group.persist(&mut state, |copy| {
-            copy.local.remove(&name);
-        })?;
-        drop(state);
-        if let Some(database) = shared.database(&name) {
-            database.set_owner(None);
-        }
+        leave_database(group, shared, &name, false)?;
     }
     Ok(())
 }
 
 /// SET (..)
 pub async fn set(shared: &Arc<Shared>, group: &Arc<Group>, options: GroupOptions) -> SqlResult<()> {
-    if options.write_lease_validity.is_some() {
-        let enabled = group.state().copy.config.external_lease;
-        return if enabled {
-            Ok(())
-        } else {
-            Err(Message::new(
-                47_116,
-                16,
-                format!(
-                    "The external lease cannot be set on availability group '{}'. External Lease updates are not enabled for this availability group.",
-                    group.name
-                ),
-            ))
-        };
+    if let Some(seconds) = options.write_lease_validity {
+        return super::lease::renew(group, seconds);
     }
     primary_only(group, None)?;
     commit(shared, group, "ALTER AVAILABILITY GROUP", |config| {

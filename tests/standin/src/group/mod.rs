@@ -7,12 +7,16 @@
 pub mod config;
 pub mod failover;
 pub mod follow;
+pub mod hadr;
 pub mod identity;
+pub mod lease;
 pub mod membership;
 pub mod primary;
 pub mod roles;
 pub mod serve;
+pub mod sessions;
 pub mod statements;
+pub mod stuck;
 pub mod transport;
 pub mod valid;
 mod vote;

@@ -61,6 +61,7 @@ impl Owner for GroupOwner {
             let mut changes = self.0.changes();
             loop {
                 {
+                    self.0.instance()?;
                     let state = self.0.state();
                     if state.role != Role::Primary || state.reign != reign {
                         return Err(not_in_role(database));
@@ -77,10 +78,20 @@ impl Owner for GroupOwner {
     }
 }
 
-/// Whether a session may use a database now: 978 and 976 by the rights of a secondary, the rest by role.
+/// Whether a session may use a database now: 976, 978 and 979 by the rights of a secondary, the rest by role.
 pub fn may_connect(group: &Arc<Group>, database: &str, read_only_intent: bool) -> SqlResult<()> {
     let intent_required = {
         let state = group.state();
+        let own = state.copy.config.replicas.get(&group.me);
+        if read_only_intent && state.role == Role::Primary && own.is_some_and(|own| own.primary_connections == 3) {
+            return Err(Message::new(
+                979,
+                14,
+                format!(
+                    "The target database ('{database}') is in an availability group and currently does not allow read only connections. For more information about application intent, see SQL Server Books Online."
+                ),
+            ));
+        }
         state.role == Role::Secondary
             && state.copy.config.replicas.get(&group.me).is_some_and(|own| own.secondary_connections == 1)
     };
@@ -118,7 +129,8 @@ fn is_acknowledged(state: &State, me: &str, database: &str, lsn: u64) -> bool {
     let pending = state.pending.as_ref().map(|pending| pending.config.synchronized(database, me)).unwrap_or_default();
     let everybody = committed.iter().chain(&pending).all(|name| has(name));
     let enough = committed.iter().filter(|name| has(name)).count() as i64;
-    everybody && enough >= state.committed.commit_quorum
+    let proposed = state.pending.as_ref().map_or(0, |pending| pending.config.commit_quorum);
+    everybody && enough >= state.committed.commit_quorum.max(proposed)
 }
 
 /// 983

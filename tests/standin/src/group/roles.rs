@@ -1,6 +1,9 @@
-//! One group on one instance: its copy, its role, and the configuration commits of a primary.
+//! One group on one instance: its copy, its role, and the change of roles.
 
-use super::config::{Config, Copy};
+use super::{
+    config::{Config, Copy},
+    stuck::Stuck,
+};
 use crate::{
     errors::{Message, SqlResult},
     faults::FailoverEngine,
@@ -8,10 +11,11 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 /// Role of the local replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +41,14 @@ pub struct Partner {
     pub hardened: BTreeMap<String, u64>,
     /// Redone, by database.
     pub redone: BTreeMap<String, u64>,
+    /// Databases that it does not take records of, with the reason.
+    pub suspended: BTreeMap<String, u8>,
+    /// Databases that an image was sent of and that it has not reported since.
+    pub reseeding: BTreeSet<String>,
     /// Why the last session ended.
     pub last_error: Option<String>,
+    /// When.
+    pub last_error_at: Option<SystemTime>,
 }
 
 /// A configuration that waits for votes.
@@ -75,6 +85,23 @@ pub struct Seeding {
     pub ended: Option<SystemTime>,
 }
 
+impl Seeding {
+    /// A row that begins.
+    pub fn new(database: &str, partner: &str, source: bool, size: u64, now: SystemTime) -> Self {
+        Self {
+            database: database.into(),
+            partner: partner.into(),
+            source,
+            state: "SEEDING",
+            failure: 0,
+            moved: 0,
+            size,
+            started: now,
+            ended: None,
+        }
+    }
+}
+
 /// What changes.
 pub struct State {
     /// The persisted copy.
@@ -85,6 +112,10 @@ pub struct State {
     pub pending_failover: bool,
     /// Grows with every change of role.
     pub reign: u64,
+    /// Grows with every statement that asks for a role: a later one takes an earlier one back.
+    pub intent: u64,
+    /// Since when it has this role.
+    pub since: Instant,
     /// Fork of the records of this reign.
     pub fork: u64,
     /// The configuration in force; a primary's word.
@@ -99,10 +130,28 @@ pub struct State {
     pub following: Option<String>,
     /// The last primary known.
     pub last_primary: Option<String>,
+    /// Grows when a secondary has to open its session anew.
+    pub again: u64,
     /// Seeding, newest last.
     pub seeding: Vec<Seeding>,
-    sessions: u64,
+    /// End of the external write lease.
+    pub lease: Option<Instant>,
+    /// The 41104 trap, here or for partners.
+    pub stuck: Stuck,
+    pub(super) sessions: u64,
     tasks: Vec<AbortHandle>,
+}
+
+/// How a replica becomes PRIMARY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crown {
+    /// By FAILOVER or CREATE: its copy counts as committed. `hold`: acknowledge nothing before a majority accepted it.
+    Promoted {
+        /// See there.
+        hold: bool,
+    },
+    /// By a restart: what it had proposed still waits for votes.
+    Resumed,
 }
 
 /// One group on one instance.
@@ -126,13 +175,18 @@ impl Group {
             role: Role::Resolving,
             pending_failover: false,
             reign: 1,
+            intent: 0,
+            since: Instant::now(),
             fork: 0,
             pending: None,
             hold: false,
             partners: BTreeMap::new(),
             following: None,
             last_primary: None,
+            again: 0,
             seeding: vec![],
+            lease: None,
+            stuck: Stuck::default(),
             sessions: 0,
             tasks: vec![],
         };
@@ -146,9 +200,18 @@ impl Group {
         })
     }
 
-    /// The state, locked; never across an await.
+    /// The state, locked; never across an await. Databases are locked after it, never before.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something as a secondary, unless the role has changed since `reign`.
+    pub fn as_secondary<T>(&self, reign: u64, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state();
+        if state.role != Role::Secondary || state.reign != reign {
+            return Err(io::Error::other("the role changed"));
+        }
+        work(&mut state)
     }
 
     /// Wakes whoever waits for a change.
@@ -169,48 +232,93 @@ impl Group {
             .ok_or_else(|| Message::new(6005, 14, "SHUTDOWN is in progress."))
     }
 
-    /// Persists the copy, changed by `change`, before anybody hears of it.
+    /// Persists the copy, changed by `change`, before anybody hears of it. After an error it is as before.
     pub fn persist(&self, state: &mut State, change: impl FnOnce(&mut Copy)) -> SqlResult<()> {
-        change(&mut state.copy);
+        let mut copy = state.copy.clone();
+        change(&mut copy);
         let shared = self.instance()?;
-        shared.save_copy(&self.name, &state.copy).map_err(|error| Message::new(41_144, 16, format!("The local availability replica of availability group '{}' is in a failed state. The replica failed to read or update the persisted configuration data (SQL Server error: {error}). To recover from this failure, either restart the local Windows Server Failover Clustering (WSFC) service or restart the local instance of SQL Server.", self.name)))
+        shared.save_copy(&self.name, &copy).map_err(|error| Message::new(41_144, 16, format!("The local availability replica of availability group '{}' is in a failed state. The replica failed to read or update the persisted configuration data (SQL Server error: {error}). To recover from this failure, either restart the local Windows Server Failover Clustering (WSFC) service or restart the local instance of SQL Server.", self.name)))?;
+        state.copy = copy;
+        Ok(())
     }
 
-    /// Changes the role: sessions end, open transactions are thrown out, databases get their new owner.
+    /// Changes the role to RESOLVING or SECONDARY: sessions end, open transactions are thrown out.
     pub fn become_role(self: &Arc<Self>, role: Role) -> SqlResult<()> {
+        self.turn(role, None)?;
         let shared = self.instance()?;
-        let databases: Vec<String> = {
+        if role == Role::Secondary {
+            self.spawn(super::follow::run(self.clone()));
+        } else if let Some(pause) = shared.faults.get().returns_by_itself {
+            self.spawn(return_later(self.clone(), pause));
+        }
+        Ok(())
+    }
+
+    /// Becomes PRIMARY: everything hardened here is redone, then clients and partners are served.
+    pub fn become_primary(self: &Arc<Self>, crown: Crown) -> SqlResult<()> {
+        let shared = self.instance()?;
+        let (reign, databases) = {
+            // Nothing may be received any more when redo begins.
             let mut state = self.state();
+            state.tasks.drain(..).for_each(|task| task.abort());
+            state.role = Role::Resolving;
+            state.reign += 1;
+            (state.reign, state.copy.local.iter().cloned().collect::<Vec<_>>())
+        };
+        for database in databases.iter().filter_map(|name| shared.database(name)) {
+            database.throw_out();
+            database.redo(database.end())?;
+        }
+        self.turn(Role::Primary, Some((crown, reign)))?;
+        tracing::info!(group = self.name, "the local replica is the primary replica now (41074)");
+        self.spawn(keep_configuration(self.clone()));
+        self.spawn(super::serve::invite(self.clone()));
+        self.spawn(super::lease::keep(self.clone()));
+        self.reconcile();
+        Ok(())
+    }
+
+    /// A crown is taken only in the reign it was prepared for.
+    fn turn(self: &Arc<Self>, role: Role, crown: Option<(Crown, u64)>) -> SqlResult<()> {
+        let shared = self.instance()?;
+        let now = shared.now();
+        let (before, databases) = {
+            let mut state = self.state();
+            let before = state.role;
+            if crown.is_some_and(|(_, reign)| reign != state.reign) {
+                return Err(super::failover::cancelled(&self.name));
+            }
+            let crown = crown.map(|(crown, _)| crown);
+            self.persist(&mut state, |copy| copy.was_primary = role == Role::Primary)?;
             state.tasks.drain(..).for_each(|task| task.abort());
             state.role = role;
             state.reign += 1;
+            state.since = Instant::now();
             state.pending_failover = false;
             state.following = None;
             state.partners.clear();
             state.pending = None;
-            state.hold = false;
             state.committed = state.copy.config.clone();
-            self.persist(&mut state, |copy| copy.was_primary = role == Role::Primary)?;
-            state.copy.local.iter().cloned().collect()
-        };
-        for name in databases {
-            if let Some(database) = shared.database(&name) {
-                if role == Role::Primary {
-                    database.redo(database.end())?;
-                }
-                database.set_owner(Some(super::primary::owner(self)));
+            if role == Role::Primary {
+                state.fork = shared.random();
             }
+            let resumed = crown == Some(Crown::Resumed) && !state.copy.committed;
+            state.hold = crown == Some(Crown::Promoted { hold: true }) || resumed && self.strict();
+            if resumed {
+                state.committed = state.copy.in_force.clone().unwrap_or_else(|| state.copy.config.clone());
+                let accepted = BTreeSet::from([self.me.clone()]);
+                state.pending = Some(Pending { config: state.copy.config.clone(), accepted, since: now });
+                self.tally(&mut state);
+            } else if state.hold {
+                self.propose(&mut state, |_| Ok(()))?;
+            }
+            (before, state.copy.local.iter().cloned().collect::<Vec<_>>())
+        };
+        for database in databases.iter().filter_map(|name| shared.database(name)) {
+            database.set_owner(Some(super::primary::owner(self)));
         }
-        tracing::info!(group = self.name, role = ?role, "the state of the local availability replica has changed (19406)");
+        tracing::info!(group = self.name, from = ?before, to = ?role, "the state of the local availability replica has changed (19406)");
         self.touch();
-        if role == Role::Secondary {
-            self.spawn(super::follow::run(self.clone()));
-        }
-        if role == Role::Primary {
-            self.spawn(keep_configuration(self.clone()));
-            self.spawn(super::serve::invite(self.clone()));
-            self.reconcile();
-        }
         Ok(())
     }
 
@@ -222,86 +330,27 @@ impl Group {
         state.tasks.push(handle.abort_handle());
     }
 
-    /// Ends every task: the instance stops.
+    /// Ends every task and every wait: the instance stops, or the group leaves it.
     pub fn end(&self) {
-        self.state().tasks.drain(..).for_each(|task| task.abort());
-    }
-
-    /// Ends every session: the endpoint stopped.
-    pub fn drop_sessions(self: &Arc<Self>) {
-        for partner in self.state().partners.values_mut() {
-            partner.connected = false;
-            partner.session = 0;
-        }
-        self.reconcile();
-    }
-
-    /// Registers a session with a partner; an older one loses its voice.
-    pub fn open_session(&self, partner: &str) -> u64 {
         let mut state = self.state();
-        state.sessions += 1;
-        let session = state.sessions;
-        let entry = state.partners.entry(partner.into()).or_default();
-        entry.connected = true;
-        entry.session = session;
-        entry.accepted = 0;
+        state.tasks.drain(..).for_each(|task| task.abort());
+        state.role = Role::Resolving;
+        state.reign += 1;
+        state.intent += 1;
+        state.partners.clear();
+        state.pending = None;
         drop(state);
         self.touch();
-        session
     }
 
-    /// A session ended.
-    pub fn close_session(self: &Arc<Self>, partner: &str, session: u64, why: &str) {
-        let mut state = self.state();
-        if let Some(entry) = state.partners.get_mut(partner).filter(|entry| entry.session == session) {
-            entry.connected = false;
-            entry.accepted = 0;
-            entry.last_error = Some(why.into());
-        }
-        drop(state);
-        tracing::info!(group = self.name, partner, why, "a connection to an availability replica ended (35206)");
-        self.reconcile();
-    }
-
-    /// A partner accepted a configuration.
-    pub fn accepted(self: &Arc<Self>, partner: &str, session: u64, number: i64) {
-        let mut state = self.state();
-        let Some(entry) = state.partners.get_mut(partner).filter(|entry| entry.session == session) else { return };
-        entry.accepted = entry.accepted.max(number);
-        if let Some(pending) = state.pending.as_mut().filter(|pending| pending.config.number == number) {
-            pending.accepted.insert(partner.into());
-        }
-        drop(state);
-        self.try_commit();
-        self.reconcile();
-    }
-
-    /// A partner hardened and redid.
-    pub fn hardened(self: &Arc<Self>, partner: &str, database: &str, lsn: u64, redone: u64) {
-        let mut state = self.state();
-        let Some(entry) = state.partners.get_mut(partner) else { return };
-        entry.hardened.insert(database.into(), lsn);
-        entry.redone.insert(database.into(), redone);
-        drop(state);
-        self.touch();
-        self.reconcile();
-    }
-
-    /// Waits until no configuration is pending, or the role is lost.
-    pub async fn settled(&self, number: i64) -> SqlResult<()> {
+    /// Waits until the configuration `number` of this reign is in force, or the role is lost.
+    pub async fn settled(&self, reign: u64, number: i64) -> SqlResult<()> {
         let mut changes = self.changes();
         loop {
             {
                 let state = self.state();
-                if state.role != Role::Primary {
-                    return Err(Message::new(
-                        41_190,
-                        16,
-                        format!(
-                            "Availability group '{}' failed to process the command. The local availability replica is not in a state that could process the command. Verify that the availability group is online and that the local availability replica is the primary replica, then retry the command.",
-                            self.name
-                        ),
-                    ));
+                if state.role != Role::Primary || state.reign != reign {
+                    return Err(self.not_primary("ALTER AVAILABILITY GROUP"));
                 }
                 if state.pending.is_none() && state.committed.number >= number {
                     return Ok(());
@@ -313,14 +362,41 @@ impl Group {
         }
     }
 
+    /// 41190
+    pub fn not_primary(&self, command: &str) -> Message {
+        Message::new(
+            41_190,
+            16,
+            format!(
+                "Availability group '{}' failed to process {command} command. The local availability replica is not in a state that could process the command. Verify that the availability group is online and that the local availability replica is the primary replica, then retry the command.",
+                self.name
+            ),
+        )
+    }
+
+    /// Whether this instance needs a majority for FAILOVER, or otherwise refuses lower numbers.
+    pub fn strict(&self) -> bool {
+        self.instance().is_ok_and(|shared| shared.faults.get().failover != FailoverEngine::Local)
+    }
+
     /// Whether this instance accepts a configuration or a primary with this number.
-    pub fn acceptable(&self, number: i64) -> bool {
+    pub fn acceptable(&self, state: &State, number: i64) -> bool {
         let Ok(shared) = self.instance() else { return false };
-        let switches = shared.faults.get();
-        let state = self.state();
         let lower = number < state.copy.config.number || number < state.copy.promised;
-        let strict = switches.failover != FailoverEngine::Local || !switches.follows_lower_numbers;
-        !(strict && lower)
+        !(lower && (self.strict() || !shared.faults.get().follows_lower_numbers))
+    }
+
+    /// A primary hears of a promotion elsewhere. Returns whether it gave its role up.
+    pub fn yields_to(self: &Arc<Self>, number: i64) -> bool {
+        let higher = {
+            let state = self.state();
+            state.role == Role::Primary && (number >> 32) > state.copy.config.major()
+        };
+        let told = self.instance().is_ok_and(|shared| shared.faults.get().yields_to_higher_numbers) || self.strict();
+        if higher && told {
+            tracing::warn!(group = self.name, "another replica was promoted meanwhile (41094)");
+        }
+        higher && told && self.become_role(Role::Resolving).is_ok()
     }
 }
 
@@ -330,4 +406,10 @@ async fn keep_configuration(group: Arc<Group>) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         group.reconcile();
     }
+}
+
+/// Some saw a RESOLVING replica come back without being told.
+async fn return_later(group: Arc<Group>, pause: Duration) {
+    tokio::time::sleep(pause).await;
+    let _ = group.become_role(Role::Secondary);
 }

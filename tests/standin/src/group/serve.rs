@@ -1,15 +1,12 @@
 //! The primary's side of a session: configuration, positions, images and records to one secondary.
 
 use super::{
-    roles::{Group, Role, Seeding},
-    transport::{self, CHUNK, Frame, Session},
+    config::ReplicaConfig,
+    roles::{Group, Role, Seeding, State},
+    transport::{self, CHUNK, Frame, Session, send_within},
 };
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use crate::{instance::Shared, store::database::Database};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::{
     io::{ReadHalf, WriteHalf},
     sync::mpsc,
@@ -19,39 +16,39 @@ use tokio::{
 /// Records in one frame.
 const BATCH: usize = 100;
 const PING: Duration = Duration::from_secs(1);
+/// Pause between invitations of replicas that never joined.
+const INVITE: Duration = Duration::from_millis(500);
+/// Every so many pauses those are invited, too, that joined once and have no session.
+const INVITE_AGAIN: u64 = 6;
 
 type Stream = tokio_rustls::TlsStream<crate::net::Stream>;
+type Writer = WriteHalf<Stream>;
 
 /// Answers whoever opened a session.
-pub async fn answer(shared: Arc<crate::instance::Shared>, mut session: Session) -> io::Result<()> {
+pub async fn answer(shared: Arc<Shared>, mut session: Session) -> io::Result<()> {
     let first = timeout(Duration::from_secs(10), transport::receive(&mut session.stream))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
-    match first {
-        Frame::Invite { group, config } => {
-            let taken = shared.group(&group).is_none() && shared.invite(&group, *config);
-            let answer = if taken { Frame::Ping } else { Frame::Refused("nobody waits for it".into()) };
-            transport::send(&mut session.stream, &answer).await
-        }
-        Frame::Hello { group, name, number } => {
-            let Some(found) = shared.group(&group) else {
-                return transport::send(
-                    &mut session.stream,
-                    &Frame::Refused(format!("no availability group {group} here")),
-                )
-                .await;
-            };
-            hello(found, name, number, session).await
-        }
-        Frame::Promise { group, number } => {
-            let answer = match shared.group(&group) {
-                Some(group) => promise(&group, number),
-                None => Frame::Refused(format!("no availability group {group} here")),
-            };
-            transport::send(&mut session.stream, &answer).await
-        }
-        other => Err(io::Error::other(format!("unexpected {other:?}"))),
-    }
+    let answer = match first {
+        Frame::Invite { group, config } => match shared.group(&group) {
+            Some(known) => {
+                known.yields_to(config.number);
+                Frame::Refused("it has joined".into())
+            }
+            None if shared.invite(&group, *config) => Frame::Ping,
+            None => Frame::Refused("nobody waits for it".into()),
+        },
+        Frame::Hello { group, name, number, ex_primary } => match shared.group(&group) {
+            Some(known) => return hello(&known, &name, (number, ex_primary), session).await,
+            None => Frame::Refused(format!("no availability group {group} here")),
+        },
+        Frame::Promise { group, number } => match shared.group(&group) {
+            Some(known) => promise(&known, number),
+            None => Frame::Refused(format!("no availability group {group} here")),
+        },
+        other => return Err(io::Error::other(format!("unexpected {other:?}"))),
+    };
+    transport::send(&mut session.stream, &answer).await
 }
 
 /// Promises never to accept less, and stops serving less.
@@ -66,34 +63,36 @@ fn promise(group: &Arc<Group>, number: i64) -> Frame {
     }
     let serves = state.role == Role::Primary;
     drop(state);
-    if serves {
-        let _ = group.become_role(Role::Resolving);
+    if serves && group.become_role(Role::Resolving).is_err() {
+        return Frame::Promised { granted: false, accepted };
     }
     Frame::Promised { granted: true, accepted }
 }
 
-async fn hello(group: Arc<Group>, name: String, number: i64, mut session: Session) -> io::Result<()> {
-    let strict = group
-        .instance()
-        .map(|shared| shared.faults.get().failover != crate::faults::FailoverEngine::Local)
-        .unwrap_or(false);
-    let (role, known, own) = {
+async fn hello(
+    group: &Arc<Group>,
+    name: &str,
+    (number, ex_primary): (i64, bool),
+    mut session: Session,
+) -> io::Result<()> {
+    let refusal = if group.yields_to(number) {
+        Some(Frame::Refused("a newer configuration exists".into()))
+    } else if group.turns_away(name, ex_primary) {
+        Some(Frame::Stuck)
+    } else {
         let state = group.state();
-        (state.role, state.committed.replicas.contains_key(&name), state.copy.config.number)
+        let member = state.committed.replicas.contains_key(name);
+        let gone = state.role == Role::Primary && !member && !state.copy.config.replicas.contains_key(name);
+        gone.then(|| Frame::Removed(state.committed.number))
     };
-    if role != Role::Primary || !known {
-        let why = if known { "this replica is not the primary" } else { "not a replica of this availability group" };
-        return transport::send(&mut session.stream, &Frame::Refused(why.into())).await;
-    }
-    if strict && (number >> 32) > (own >> 32) {
-        // Somebody was promoted elsewhere: this primary is over.
-        let _ = group.become_role(Role::Resolving);
-        return transport::send(&mut session.stream, &Frame::Refused("a newer configuration exists".into())).await;
-    }
-    let id = group.open_session(&name);
-    let result = serve(&group, &name, id, session).await;
+    let id = if refusal.is_none() { group.open_session(name) } else { None };
+    let Some(id) = id else {
+        let frame = refusal.unwrap_or_else(|| Frame::Refused("this replica is not the primary".into()));
+        return transport::send(&mut session.stream, &frame).await;
+    };
+    let result = serve(group, name, id, session).await;
     let why = result.as_ref().err().map_or_else(|| "closed".into(), ToString::to_string);
-    group.close_session(&name, id, &why);
+    group.close_session(name, id, &why);
     result
 }
 
@@ -105,160 +104,215 @@ struct Sent {
     acknowledged: BTreeMap<String, u64>,
 }
 
+/// One session.
+struct Serving<'a> {
+    group: &'a Arc<Group>,
+    shared: Arc<Shared>,
+    partner: &'a str,
+    id: u64,
+    writer: Writer,
+    sent: Sent,
+}
+
 async fn serve(group: &Arc<Group>, partner: &str, id: u64, session: Session) -> io::Result<()> {
-    let (reader, mut writer) = tokio::io::split(session.stream);
-    let config = group.state().copy.config.clone();
-    transport::send(&mut writer, &Frame::Welcome(Box::new(config))).await?;
-    let (inbox, mut frames) = mpsc::channel(64);
-    let reading = tokio::spawn(read(reader, inbox));
+    let shared = group.instance().map_err(io::Error::other)?;
+    let mut grants = shared.identity.changes();
+    let peer = session.peer.clone();
+    let (reader, writer) = tokio::io::split(session.stream);
+    // What a secondary says is short, and must never wait: it would wait for us in turn.
+    let (inbox, mut frames) = mpsc::unbounded_channel();
+    let reading = tokio::spawn(async move {
+        read(reader, |frame| {
+            let sent = inbox.send(frame).is_ok();
+            async move { sent }
+        })
+        .await;
+    });
     let _guard = AbortOnDrop(reading.abort_handle());
+    let mut serving = Serving { group, shared, partner, id, writer, sent: Sent::default() };
+    serving.welcome().await?;
     let mut changes = group.changes();
     let mut ping = interval(PING);
-    let mut sent = Sent::default();
     let mut heard = Instant::now();
     loop {
-        let limit = Duration::from_secs(
-            group.state().committed.replicas.get(partner).map_or(10, |replica| replica.session_timeout.max(1) as u64),
-        );
-        if group.state().partners.get(partner).is_none_or(|entry| entry.session != id) {
-            return Err(io::Error::other("replaced by a newer connection"));
-        }
-        timeout(limit, ship(group, partner, &mut writer, &mut sent)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        serving.ship().await?;
+        let limit = serving.limit();
         tokio::select! {
             biased;
             frame = frames.recv() => {
                 heard = Instant::now();
-                let frame = frame.ok_or(io::ErrorKind::UnexpectedEof)?;
-                timeout(Duration::from_secs(600), hear(group, partner, id, frame, &mut writer, &mut sent)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+                serving.hear(frame.ok_or(io::ErrorKind::UnexpectedEof)?).await?;
             }
             changed = changes.changed() => changed.map_err(|_| io::ErrorKind::BrokenPipe)?,
+            _ = grants.changed() => {
+                if serving.shared.faults.get().deny_cuts_connections && !serving.shared.identity.authorize(&peer) {
+                    return Err(io::Error::other("the partner lost CONNECT on the endpoint"));
+                }
+            }
             _ = ping.tick() => {
                 if heard.elapsed() > limit {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "session timeout (35206)"));
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "a connection timeout has occurred (35206)"));
                 }
-                timeout(limit, transport::send(&mut writer, &Frame::Ping)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+                send_within(&mut serving.writer, &Frame::Ping, limit).await?;
             }
         }
     }
 }
 
-/// Reads frames into a channel, so that none is read half and dropped.
-pub async fn read(mut reader: ReadHalf<Stream>, inbox: mpsc::Sender<Frame>) {
+/// Reads frames one after the other, so that none is read half and dropped.
+pub async fn read<F: Future<Output = bool>>(mut reader: ReadHalf<Stream>, mut take: impl FnMut(Frame) -> F) {
     while let Ok(frame) = transport::receive(&mut reader).await {
-        if inbox.send(frame).await.is_err() {
+        if !take(frame).await {
             return;
         }
     }
 }
 
-/// Sends what is new: the configuration, then records.
-async fn ship(group: &Arc<Group>, partner: &str, writer: &mut WriteHalf<Stream>, sent: &mut Sent) -> io::Result<()> {
-    let (config, committed) = {
-        let state = group.state();
-        (state.copy.config.clone(), state.pending.is_none())
-    };
-    if sent.config != (config.number, committed) {
-        sent.config = (config.number, committed);
-        transport::send(writer, &Frame::Configure { config: Box::new(config.clone()), committed }).await?;
+impl Serving<'_> {
+    fn limit(&self) -> Duration {
+        let state = self.group.state();
+        Duration::from_secs(state.committed.replicas.get(self.partner).map_or(10, ReplicaConfig::seconds))
     }
-    let Ok(shared) = group.instance() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-    let positions: Vec<(String, u64)> = sent.records.iter().map(|(name, lsn)| (name.clone(), *lsn)).collect();
-    for (name, mut position) in positions {
-        let Some(database) = shared.database(&name) else { continue };
-        if !config.databases.contains_key(&name) {
-            continue;
-        }
+
+    /// The state, while this session is the one that counts.
+    fn with_state<T>(&self, work: impl FnOnce(&mut State) -> T) -> io::Result<T> {
+        let mut state = self.group.state();
+        let counts = state.role == Role::Primary
+            && state.partners.get(self.partner).is_some_and(|entry| entry.session == self.id);
+        if counts { Ok(work(&mut state)) } else { Err(io::Error::other("this session is over")) }
+    }
+
+    async fn welcome(&mut self) -> io::Result<()> {
+        let config = self.with_state(|state| state.copy.config.clone())?;
+        send_within(&mut self.writer, &Frame::Welcome(Box::new(config)), PING * 10).await
+    }
+
+    /// Sends what is new: the configuration, then records.
+    async fn ship(&mut self) -> io::Result<()> {
         loop {
-            let records = database.records_after(position, BATCH);
-            let acknowledged = database.applied();
-            if records.is_empty() && sent.acknowledged.get(&name) == Some(&acknowledged) {
-                break;
+            let frames = self.next()?;
+            if frames.is_empty() {
+                return Ok(());
             }
-            position = records.last().map_or(position, |record| record.lsn);
-            sent.records.insert(name.clone(), position);
-            sent.acknowledged.insert(name.clone(), acknowledged);
-            let synchronous = config.replicas.get(partner).is_some_and(|replica| replica.holds_data());
-            if synchronous {
-                transport::send(writer, &Frame::Records { database: name.clone(), records, acknowledged }).await?;
+            let limit = self.limit();
+            for frame in frames {
+                send_within(&mut self.writer, &frame, limit).await?;
             }
         }
     }
-    Ok(())
-}
 
-async fn hear(
-    group: &Arc<Group>,
-    partner: &str,
-    id: u64,
-    frame: Frame,
-    writer: &mut WriteHalf<Stream>,
-    sent: &mut Sent,
-) -> io::Result<()> {
-    match frame {
-        Frame::Accepted(number) => group.accepted(partner, id, number),
-        Frame::Hardened { database, lsn, redone } => group.hardened(partner, &database, lsn, redone),
-        Frame::Position { database, forks } => start(group, partner, &database, &forks, writer, sent).await?,
-        Frame::SeedRefused { database, failure } => {
-            let mut state = group.state();
-            if let Some(row) =
-                state.seeding.iter_mut().rev().find(|row| row.database == database && row.partner == partner)
-            {
-                row.state = "FAILED";
-                row.failure = failure;
-                row.ended = Some(SystemTime::now());
+    fn next(&mut self) -> io::Result<Vec<Frame>> {
+        let mut sent = std::mem::take(&mut self.sent);
+        let frames = self.with_state(|state| {
+            let mut frames = Vec::new();
+            let config = (state.copy.config.number, state.pending.is_none());
+            if sent.config != config {
+                sent.config = config;
+                frames.push(Frame::Configure { config: Box::new(state.copy.config.clone()), committed: config.1 });
             }
-        }
-        Frame::Ping => {}
-        other => return Err(io::Error::other(format!("unexpected {other:?}"))),
+            for (name, position) in &mut sent.records {
+                let member = state.copy.config.databases.contains_key(name) && !state.copy.suspended.contains_key(name);
+                let Some(database) = self.shared.database(name).filter(|_| member) else { continue };
+                let records = database.records_after(*position, BATCH);
+                let acknowledged = database.applied();
+                if records.is_empty() && sent.acknowledged.get(name) == Some(&acknowledged) {
+                    continue;
+                }
+                *position = records.last().map_or(*position, |record| record.lsn);
+                sent.acknowledged.insert(name.clone(), acknowledged);
+                frames.push(Frame::Records { database: name.clone(), records, acknowledged });
+            }
+            frames
+        });
+        self.sent = sent;
+        frames
     }
-    Ok(())
-}
 
-/// Starts one database on a secondary: from the common prefix of the logs, else with an image.
-async fn start(
-    group: &Arc<Group>,
-    partner: &str,
-    name: &str,
-    forks: &[(u64, u64)],
-    writer: &mut WriteHalf<Stream>,
-    sent: &mut Sent,
-) -> io::Result<()> {
-    let Some(database) = group.instance().ok().and_then(|shared| shared.database(name)) else { return Ok(()) };
-    let common = if forks.is_empty() { None } else { database.common(forks) };
-    if let Some(lsn) = common {
-        transport::send(writer, &Frame::Cut { database: name.into(), lsn }).await?;
-        sent.records.insert(name.into(), lsn);
-        sent.acknowledged.remove(name);
-        return Ok(());
+    async fn hear(&mut self, frame: Frame) -> io::Result<()> {
+        match frame {
+            Frame::Accepted(number) => self.group.accepted(self.partner, self.id, number),
+            Frame::Hardened { database, lsn, redone } => {
+                self.group.hardened(self.partner, self.id, &database, lsn, redone);
+            }
+            Frame::Position { database, forks } => return self.start(&database, &forks).await,
+            Frame::Suspended { database, reason } => {
+                self.sent.records.remove(&database);
+                self.group.suspended(self.partner, self.id, &database, reason);
+            }
+            Frame::SeedRefused { database, failure } => {
+                self.sent.records.remove(&database);
+                let now = self.shared.now();
+                self.with_state(|state| {
+                    let row = state.seeding.iter_mut().rev();
+                    let mut row = row.filter(|row| row.database == database && row.partner == self.partner);
+                    if let Some(row) = row.next() {
+                        (row.state, row.failure, row.ended) = ("FAILED", failure, Some(now));
+                    }
+                })?;
+            }
+            Frame::Ping => {}
+            other => return Err(io::Error::other(format!("unexpected {other:?}"))),
+        }
+        Ok(())
     }
-    let (lsn, fork, bytes) = database.image().map_err(io::Error::other)?;
-    let size = bytes.len() as u64;
-    let row = Seeding {
-        database: name.into(),
-        partner: partner.into(),
-        source: true,
-        state: "SEEDING",
-        failure: 0,
-        moved: 0,
-        size,
-        started: SystemTime::now(),
-        ended: None,
-    };
-    group.state().seeding.push(row);
-    transport::send(writer, &Frame::Image { database: name.into(), lsn, fork, size }).await?;
-    for chunk in bytes.chunks(CHUNK) {
-        transport::send(writer, &Frame::Chunk(chunk.to_vec())).await?;
-        if let Some(row) = group.state().seeding.last_mut() {
-            row.moved += chunk.len() as u64;
+
+    /// Starts one database on a secondary: from the common prefix of the logs, else with an image.
+    async fn start(&mut self, name: &str, forks: &[(u64, u64)]) -> io::Result<()> {
+        self.sent.records.remove(name);
+        let Some(database) = self.shared.database(name) else { return Ok(()) };
+        let common = self.with_state(|state| {
+            let common = if forks.is_empty() { None } else { database.common(forks) };
+            let automatic = state.committed.replicas.get(self.partner).is_some_and(|replica| replica.seeding_mode == 0);
+            if let Some(entry) = state.partners.get_mut(self.partner) {
+                entry.hardened.remove(name);
+                if common.is_none() {
+                    entry.reseeding.insert(name.into());
+                }
+            }
+            (common, automatic)
+        })?;
+        // It may be marked SYNCHRONIZED no longer.
+        self.group.reconcile();
+        let limit = self.limit();
+        match common {
+            (Some(lsn), _) => {
+                send_within(&mut self.writer, &Frame::Cut { database: name.into(), lsn }, limit).await?;
+                self.sent.records.insert(name.into(), lsn);
+                self.sent.acknowledged.remove(name);
+                Ok(())
+            }
+            (None, true) => self.seed(name, &database, limit).await,
+            (None, false) => Ok(()),
         }
     }
-    if let Some(row) = group.state().seeding.last_mut() {
-        row.state = "COMPLETED";
-        row.ended = Some(SystemTime::now());
+
+    async fn seed(&mut self, name: &str, database: &Arc<Database>, limit: Duration) -> io::Result<()> {
+        let (lsn, fork, bytes) = self.with_state(|_| database.image())?.map_err(io::Error::other)?;
+        let size = bytes.len() as u64;
+        let row = Seeding::new(name, self.partner, true, size, self.shared.now());
+        let index = self.with_state(|state| {
+            state.seeding.push(row);
+            state.seeding.len() - 1
+        })?;
+        send_within(&mut self.writer, &Frame::Image { database: name.into(), lsn, fork, size }, limit).await?;
+        for chunk in bytes.chunks(CHUNK) {
+            send_within(&mut self.writer, &Frame::Chunk(chunk.to_vec()), limit).await?;
+            self.with_state(|state| {
+                if let Some(row) = state.seeding.get_mut(index) {
+                    row.moved += chunk.len() as u64;
+                }
+            })?;
+        }
+        let now = self.shared.now();
+        self.with_state(|state| {
+            if let Some(row) = state.seeding.get_mut(index).filter(|row| row.failure == 0) {
+                (row.state, row.ended) = ("COMPLETED", Some(now));
+            }
+        })?;
+        self.sent.records.insert(name.into(), lsn);
+        self.sent.acknowledged.remove(name);
+        Ok(())
     }
-    sent.records.insert(name.into(), lsn);
-    sent.acknowledged.remove(name);
-    Ok(())
 }
 
 /// Ends a task with its owner.
@@ -272,23 +326,30 @@ impl Drop for AbortOnDrop {
 
 /// Invites every replica of the configuration that has no session: it may be waiting in JOIN.
 pub async fn invite(group: Arc<Group>) {
-    loop {
+    for round in 0_u64.. {
         let absent: Vec<(String, u16)> = {
             let state = group.state();
-            let connected = |name: &String| state.partners.get(name).is_some_and(|partner| partner.connected);
-            let others = state.committed.replicas.iter().filter(|(name, _)| **name != group.me && !connected(name));
+            let due = |name: &String, replica: &ReplicaConfig| {
+                let connected = state.partners.get(name).is_some_and(|partner| partner.connected);
+                *name != group.me && !connected && (!replica.joined || round % INVITE_AGAIN == 0)
+            };
+            let others = state.committed.replicas.iter().filter(|(name, replica)| due(name, replica));
             others.filter_map(|(_, replica)| replica.address()).collect()
         };
-        for (host, port) in absent {
-            let Ok(shared) = group.instance() else { return };
-            let config = Box::new(group.state().copy.config.clone());
-            let frame = Frame::Invite { group: group.name.clone(), config };
-            let ask = async {
-                let mut session = super::follow::call(&shared, &host, port, &frame).await?;
-                transport::receive(&mut session.stream).await
-            };
-            let _ = timeout(Duration::from_millis(500), ask).await;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let Ok(shared) = group.instance() else { return };
+        let config = group.state().copy.config.clone();
+        let frame = Frame::Invite { group: group.name.clone(), config: Box::new(config) };
+        let asking = absent.into_iter().map(|(host, port)| {
+            let (shared, frame) = (shared.clone(), frame.clone());
+            async move {
+                let ask = async {
+                    let mut session = super::follow::call(&shared, &host, port, &frame).await?;
+                    transport::receive(&mut session.stream).await
+                };
+                let _ = timeout(INVITE, ask).await;
+            }
+        });
+        futures::future::join_all(asking).await;
+        tokio::time::sleep(INVITE).await;
     }
 }

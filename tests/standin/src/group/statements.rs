@@ -2,7 +2,7 @@
 
 use super::{
     config::{Config, Copy, DatabaseConfig},
-    roles::{Group, Role},
+    roles::{Crown, Group, Role},
 };
 use crate::{
     ddl::{GroupOptions, GroupStatement, ReplicaOptions},
@@ -63,7 +63,8 @@ pub async fn execute(
     Ok(vec![])
 }
 
-fn not_there(name: &str) -> Message {
+/// 15151
+pub fn not_there(name: &str) -> Message {
     Message::new(
         15_151,
         16,
@@ -78,7 +79,7 @@ async fn alter(shared: &Arc<Shared>, group: &Arc<Group>, statement: GroupStateme
         GroupStatement::Failover => super::failover::failover(shared, group, false, external).await,
         GroupStatement::ForceFailover => super::failover::failover(shared, group, true, external).await,
         GroupStatement::Offline => offline(shared, group),
-        GroupStatement::SetRoleSecondary => set_role_secondary(shared, group),
+        GroupStatement::SetRoleSecondary => set_role_secondary(shared, group).await,
         GroupStatement::GrantCreateAnyDatabase => may_create(group, true),
         GroupStatement::DenyCreateAnyDatabase => may_create(group, false),
         GroupStatement::Drop => drop_group(shared, group),
@@ -155,18 +156,11 @@ async fn create(
         external_lease: options.write_lease_validity.is_some(),
     };
     super::valid::check(shared, &config, "CREATE AVAILABILITY GROUP")?;
-    let copy = Copy {
-        config,
-        committed: true,
-        promised: 0,
-        may_create_databases: false,
-        was_primary: true,
-        local: BTreeSet::new(),
-        suspended: BTreeMap::new(),
-    };
-    let group = shared.add_group(name, copy)?;
-    group.state().fork = shared.random();
-    group.become_role(Role::Primary)?;
+    let group = shared.add_group(name, Copy::new(config, true))?;
+    if let Some(seconds) = options.write_lease_validity {
+        super::lease::renew(&group, seconds)?;
+    }
+    group.become_primary(Crown::Promoted { hold: false })?;
     if !databases.is_empty() {
         super::membership::add_databases(shared, &group, databases).await?;
     }
@@ -185,16 +179,7 @@ async fn join(shared: &Arc<Shared>, name: &str, cluster_type: Option<&str>) -> S
         ));
     }
     let config = timeout(JOIN_TIMEOUT, shared.invited(name)).await.ok().flatten().ok_or_else(|| Message::new(47_106, 16, format!("Cannot join availability group '{name}'. Download configuration timeout. Please check primary configuration, network connectivity and firewall setup, then retry the operation.")))?;
-    let copy = Copy {
-        config,
-        committed: true,
-        promised: 0,
-        may_create_databases: false,
-        was_primary: false,
-        local: BTreeSet::new(),
-        suspended: BTreeMap::new(),
-    };
-    let group = shared.add_group(name, copy)?;
+    let group = shared.add_group(name, Copy::new(config, false))?;
     if !shared.faults.get().joins_resolving {
         group.become_role(Role::Secondary)?;
     }
@@ -214,31 +199,45 @@ fn offline(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
             ),
         ));
     }
-    change_later(shared, group, Role::Resolving)
+    group.loosen();
+    change_later(shared, group, Role::Resolving);
+    Ok(())
 }
 
-fn set_role_secondary(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
-    if group.state().role == Role::Secondary {
-        return Ok(());
+async fn set_role_secondary(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
+    group.check_stuck()?;
+    let intent = group.state().intent;
+    if shared.faults.get().set_role_needs_primary && group.state().role == Role::Resolving {
+        let found = super::follow::reachable(group).await;
+        group.check_stuck()?;
+        if !found || group.state().intent != intent {
+            return Err(super::stuck::not_online(&group.name));
+        }
     }
-    change_later(shared, group, Role::Secondary)
+    change_later(shared, group, Role::Secondary);
+    Ok(())
 }
 
-/// The statement returns before the role changes.
-fn change_later(shared: &Arc<Shared>, group: &Arc<Group>, role: Role) -> SqlResult<()> {
-    if group.state().role == role {
-        return Ok(());
-    }
-    let delay = shared.faults.get().role_delay;
-    let reign = group.state().reign;
+/// The statement returns before the role changes; a later statement takes it back.
+fn change_later(shared: &Arc<Shared>, group: &Arc<Group>, role: Role) {
+    let intent = {
+        let mut state = group.state();
+        state.intent += 1;
+        state.pending_failover = false;
+        if state.role == role {
+            return;
+        }
+        state.intent
+    };
+    tracing::info!(group = group.name, ?role, "the local replica is preparing to change its role (41075)");
+    let delay = shared.role_delay();
     let later = group.clone();
     shared.spawn(async move {
         sleep(delay).await;
-        if later.state().reign == reign {
+        if later.state().intent == intent {
             let _ = later.become_role(role);
         }
     });
-    Ok(())
 }
 
 fn may_create(group: &Arc<Group>, allowed: bool) -> SqlResult<()> {
@@ -253,24 +252,33 @@ fn may_create(group: &Arc<Group>, allowed: bool) -> SqlResult<()> {
             ),
         ));
     }
-    group.persist(&mut state, |copy| copy.may_create_databases = allowed)
+    group.persist(&mut state, |copy| copy.may_create_databases = allowed)?;
+    let waits = state.copy.config.databases.keys().any(|name| !state.copy.local.contains(name));
+    if allowed && waits && state.role == Role::Secondary {
+        // What was refused before is asked for again.
+        state.again += 1;
+    }
+    drop(state);
+    group.touch();
+    Ok(())
 }
 
-/// Only the local instance leaves; databases stay, in their state by role.
+/// Only the local instance leaves; databases stay: ONLINE on a primary, else RESTORING.
 fn drop_group(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
     let primary = group.state().role == Role::Primary;
     let local: Vec<String> = group.state().copy.local.iter().cloned().collect();
-    shared.remove_group(&group.name)?;
+    group.end();
     for name in local {
-        if let Some(database) = shared.database(&name) {
-            database.set_owner(None);
-            shared.set_restoring(&name, !primary)?;
-        }
+        super::membership::leave_database(group, shared, &name, !primary)?;
     }
-    Ok(())
+    shared.remove_group(&group.name)
 }
 
 /// A database joins the configuration on the primary.
 pub fn database_config(shared: &Arc<Shared>, me: &str) -> DatabaseConfig {
-    DatabaseConfig { id: shared.uuid(), synchronized: BTreeSet::from([me.to_string()]) }
+    DatabaseConfig {
+        id: shared.uuid(),
+        synchronized: BTreeSet::from([me.to_string()]),
+        pending_suspend: BTreeSet::new(),
+    }
 }

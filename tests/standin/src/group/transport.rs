@@ -10,8 +10,11 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use serde::{Deserialize, Serialize};
-use std::{io, sync::Arc};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Largest frame accepted; an image of a database is sent in chunks far below it.
@@ -37,11 +40,24 @@ pub enum Frame {
         name: String,
         /// Number of its copy.
         number: i64,
+        /// It was PRIMARY before it was restarted.
+        ex_primary: bool,
     },
     /// The caller is welcome: the other side is PRIMARY, with this configuration.
     Welcome(Box<Config>),
     /// It is not: why.
     Refused(String),
+    /// It is no replica of the group any more; the number of the configuration that says so.
+    Removed(i64),
+    /// It called a primary that is too young, and is stuck now (41104).
+    Stuck,
+    /// A database is suspended on the secondary, with the reason; records of it are not taken.
+    Suspended {
+        /// Name.
+        database: String,
+        /// `suspend_reason`
+        reason: u8,
+    },
     /// A candidate asks for a promise never to accept less than this number.
     Promise {
         /// Name of the group.
@@ -121,12 +137,27 @@ pub enum Frame {
     Ping,
 }
 
-/// Sends a frame.
+/// Sends a frame: length, then JSON, or a byte 1 and a piece of an image.
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
-    let body = serde_json::to_vec(frame)?;
-    stream.write_all(&(body.len() as u32).to_le_bytes()).await?;
-    stream.write_all(&body).await?;
+    let mut bytes = vec![0; 4];
+    match frame {
+        Frame::Chunk(chunk) => {
+            bytes.push(1);
+            bytes.extend(chunk);
+        }
+        other => serde_json::to_writer(&mut bytes, other)?,
+    }
+    let length = bytes.len() as u32 - 4;
+    if let Some(head) = bytes.first_chunk_mut::<4>() {
+        *head = length.to_le_bytes();
+    }
+    stream.write_all(&bytes).await?;
     stream.flush().await
+}
+
+/// Sends a frame, or fails when the partner takes longer than its session timeout.
+pub async fn send_within(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame, limit: Duration) -> io::Result<()> {
+    timeout(limit, send(stream, frame)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Receives a frame. Not safe to drop half-way: keep the future or close the stream.
@@ -139,7 +170,10 @@ pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame>
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    serde_json::from_slice(&body).map_err(io::Error::other)
+    match body.split_first() {
+        Some((1, chunk)) => Ok(Frame::Chunk(chunk.to_vec())),
+        _ => serde_json::from_slice(&body).map_err(io::Error::other),
+    }
 }
 
 /// A session with a partner whose certificate is known.

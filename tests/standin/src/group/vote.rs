@@ -1,103 +1,121 @@
 //! Configuration commits of a primary: propose, count votes, follow the facts.
 
 use super::{
-    config::Config,
+    config::{Config, DatabaseConfig},
     roles::{Group, Pending, Role, State},
 };
 use crate::errors::SqlResult;
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, sync::Arc};
 
 impl Group {
-    /// Proposes a changed configuration. The primary itself accepts it first.
-    pub fn propose(self: &Arc<Self>, change: impl FnOnce(&mut Config)) -> SqlResult<i64> {
-        let mut state = self.state();
+    /// Proposes a changed configuration; the primary itself accepts it first. `None`: another one still waits for votes,
+    /// and a second must not push it aside, because somebody may have accepted it.
+    pub fn propose(
+        self: &Arc<Self>,
+        state: &mut State,
+        change: impl FnOnce(&mut Config) -> SqlResult<()>,
+    ) -> SqlResult<Option<i64>> {
+        if state.role != Role::Primary {
+            return Err(self.not_primary("ALTER AVAILABILITY GROUP"));
+        }
+        if state.pending.is_some() {
+            return Ok(None);
+        }
         let mut config = state.committed.clone();
-        change(&mut config);
+        change(&mut config)?;
         config.number = state.copy.config.number + 1;
         let number = config.number;
-        self.persist(&mut state, |copy| {
+        let in_force = state.committed.clone();
+        self.persist(state, |copy| {
             copy.config = config.clone();
             copy.committed = false;
+            copy.in_force = Some(in_force);
         })?;
-        state.pending = Some(Pending { config, accepted: BTreeSet::from([self.me.clone()]), since: SystemTime::now() });
-        drop(state);
-        self.touch();
-        self.try_commit();
-        Ok(number)
+        let since = self.instance()?.now();
+        state.pending = Some(Pending { config, accepted: BTreeSet::from([self.me.clone()]), since });
+        self.tally(state);
+        Ok(Some(number))
     }
 
     /// Commits the pending configuration when a majority accepted it.
-    pub fn try_commit(self: &Arc<Self>) {
-        let mut state = self.state();
-        let Some(pending) = &state.pending else { return };
+    pub fn tally(&self, state: &mut State) -> bool {
+        let Some(pending) = &state.pending else { return false };
         let voters = pending.config.voters();
         let votes = pending.accepted.iter().filter(|name| voters.contains(name.as_str())).count();
         if votes < pending.config.majority() {
-            return;
+            return false;
         }
         state.committed = pending.config.clone();
         state.pending = None;
         state.hold = false;
-        let _ = self.persist(&mut state, |copy| copy.committed = true);
-        drop(state);
-        self.touch();
+        // Without this mark a restart asks for the same votes again.
+        let _ = self.persist(state, |copy| {
+            copy.committed = true;
+            copy.in_force = None;
+        });
+        true
     }
 
     /// Brings the configuration in line with who is connected and caught up. One change waits for votes at a time.
+    ///
+    /// Facts and proposal are one step under the lock: a write that becomes durable after it waits for whoever the
+    /// proposal adds.
     pub fn reconcile(self: &Arc<Self>) {
-        let wanted = {
-            let state = self.state();
-            if state.role != Role::Primary || state.pending.is_some() {
-                return self.touch();
-            }
-            self.wanted(&state)
-        };
-        match wanted {
-            Some(config) => {
-                let _ = self.propose(|own| {
-                    own.databases = config.databases;
-                    own.replicas = config.replicas;
+        {
+            let mut state = self.state();
+            while state.role == Role::Primary && state.pending.is_none() {
+                let Some(wanted) = self.wanted(&state) else { break };
+                let proposed = self.propose(&mut state, |config| {
+                    *config = wanted;
+                    Ok(())
                 });
-                self.reconcile_later();
+                if proposed.is_err() {
+                    break;
+                }
             }
-            None => self.touch(),
         }
-    }
-
-    fn reconcile_later(self: &Arc<Self>) {
-        // A commit by this instance alone may allow the next change at once.
-        if self.state().pending.is_none() {
-            self.reconcile();
-        }
+        self.touch();
     }
 
     /// The configuration that the facts ask for. `None`: the one in force.
     fn wanted(&self, state: &State) -> Option<Config> {
-        let shared = self.instance().ok()?;
         let mut config = state.committed.clone();
-        for (name, replica) in &mut config.replicas {
-            replica.joined |= *name == self.me || state.partners.get(name).is_some_and(|partner| partner.connected);
+        let connected = |name: &str| state.partners.get(name).is_some_and(|partner| partner.connected);
+        // One voter more at a time, so that old and new majorities have a member in common.
+        let newcomer = config.replicas.iter_mut().find(|(name, replica)| !replica.joined && connected(name));
+        if let Some((_, replica)) = newcomer {
+            replica.joined = true;
         }
         let replicas = config.replicas.clone();
         for (name, database) in &mut config.databases {
-            let end = shared.database(name).map_or(0, |database| database.end());
             let mut synchronized = BTreeSet::from([self.me.clone()]);
-            for (partner, entry) in state.partners.iter().filter(|(_, entry)| entry.connected) {
-                let synchronous = replicas.get(partner).is_some_and(|replica| replica.availability_mode == 1);
-                let hardened = entry.hardened.get(name).copied();
-                let caught_up =
-                    hardened == Some(end) || (database.synchronized.contains(partner) && hardened.is_some());
-                if synchronous && caught_up {
-                    synchronized.insert(partner.clone());
-                }
-            }
-            // A member that has only just connected has not said yet how far it is: it stays until it does or goes.
-            let silent = |partner: &String| {
-                state.partners.get(partner).is_some_and(|entry| entry.connected && !entry.hardened.contains_key(name))
-            };
-            synchronized.extend(database.synchronized.iter().filter(|partner| silent(partner)).cloned());
+            let candidates = state.partners.keys().filter(|partner| {
+                replicas.get(*partner).is_some_and(|replica| replica.availability_mode == 1 && replica.joined)
+            });
+            synchronized.extend(candidates.filter(|partner| self.caught_up(state, partner, name, database)).cloned());
             database.synchronized = synchronized;
+            database.pending_suspend.retain(|partner| {
+                replicas.contains_key(partner)
+                    && !state.partners.get(partner).is_some_and(|entry| entry.suspended.contains_key(name))
+            });
         }
         (config != state.committed).then_some(config)
+    }
+
+    fn caught_up(&self, state: &State, partner: &str, name: &str, database: &DatabaseConfig) -> bool {
+        let Some(entry) = state.partners.get(partner).filter(|entry| entry.connected) else { return false };
+        let away = entry.suspended.contains_key(name)
+            || entry.reseeding.contains(name)
+            || database.pending_suspend.contains(partner)
+            || state.copy.suspended.contains_key(name);
+        if away {
+            return false;
+        }
+        if database.synchronized.contains(partner) {
+            // A member that has only just connected has not said yet how far it is: it stays until it does or goes.
+            return true;
+        }
+        let end = self.instance().ok().and_then(|shared| shared.database(name)).map(|database| database.end());
+        end.is_some() && entry.hardened.get(name).copied() == end
     }
 }

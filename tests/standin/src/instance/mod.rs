@@ -8,7 +8,7 @@ use crate::{
     ddl::{GroupStatement, HadrStatement},
     errors::{Message, SqlResult},
     faults::Faults,
-    group::{self, Copy, Group, Identity, roles::Role},
+    group::{self, Copy, Group, Identity, roles::{Crown, Role}},
     net::SharedNetwork,
     store::database::Database,
 };
@@ -20,8 +20,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
+    time::SystemTime,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{sync::mpsc, task::AbortHandle, time::Instant};
+use uuid::Uuid;
 
 pub use crate::store::{
     database::{Database as OpenDatabase, RowSet, Transaction},
@@ -64,6 +66,9 @@ pub struct DatabaseEntry {
     pub log_chain: bool,
     /// Left a group as a secondary: RESTORING until dropped or joined again.
     pub restoring: bool,
+    /// `group_database_id` that it had in the group it left.
+    #[serde(default)]
+    pub left: Option<Uuid>,
 }
 
 /// The inside of an instance.
@@ -84,6 +89,7 @@ pub struct Shared {
     tasks: Mutex<Vec<AbortHandle>>,
     random: AtomicU64,
     alive: AtomicBool,
+    started: (SystemTime, Instant),
 }
 
 const ENTRIES: &str = "databases.json";
@@ -100,6 +106,7 @@ impl Instance {
         faults: Faults,
         identity: Arc<dyn Identity>,
     ) -> io::Result<Self> {
+        let config = Config { disk: config.disk.lease(), ..config };
         let entries: BTreeMap<String, DatabaseEntry> = match config.disk.read(ENTRIES)? {
             Some(bytes) => serde_json::from_slice(&bytes)?,
             None => BTreeMap::new(),
@@ -121,20 +128,24 @@ impl Instance {
             tasks: Mutex::default(),
             random,
             alive: AtomicBool::new(true),
+            started: (SystemTime::now(), Instant::now()),
         });
         shared.open_databases(&copies)?;
         for (name, copy) in copies {
             let was_primary = copy.was_primary;
             let group = Group::new(&shared, &name, copy);
             shared.groups().insert(name, group.clone());
+            group.state().stuck.ex_primary = was_primary;
             for local in group.state().copy.local.clone() {
                 if let Some(database) = shared.database(&local) {
                     database.set_owner(Some(group::primary::owner(&group)));
                 }
             }
+            tracing::info!(group = group.name, "the local replica is starting (41058); its databases wait for a role (35262)");
             if was_primary && shared.faults.get().restarts_as_primary {
-                group.state().fork = shared.random();
-                group.become_role(Role::Primary).map_err(io::Error::other)?;
+                group.become_primary(Crown::Resumed).map_err(io::Error::other)?;
+            } else if shared.faults.get().returns_by_itself.is_some() {
+                group.become_role(Role::Resolving).map_err(io::Error::other)?;
             }
         }
         let listening = shared.clone();
@@ -184,49 +195,7 @@ impl Instance {
 
     /// `ALTER DATABASE .. SET HADR`.
     pub async fn execute_hadr(&self, database: &str, statement: HadrStatement) -> SqlResult<Vec<Message>> {
-        let owner = self.0.group_of(database);
-        let Some(group) = owner else {
-            return Err(Message::new(
-                35_242,
-                16,
-                format!(
-                    "Cannot complete this ALTER DATABASE <database-name> SET HADR operation on database '{database}'. The database is not joined to an availability group. After the database has joined the availability group, retry the command."
-                ),
-            ));
-        };
-        let mut state = group.state();
-        match statement {
-            HadrStatement::Suspend => group.persist(&mut state, |copy| {
-                copy.suspended.insert(database.into(), 0);
-            })?,
-            HadrStatement::Resume => group.persist(&mut state, |copy| {
-                copy.suspended.remove(database);
-            })?,
-            HadrStatement::Join(_) => {
-                return Err(Message::new(
-                    41_145,
-                    10,
-                    format!(
-                        "Cannot join database '{database}' to availability group '{}'. The database has already joined the availability group. This is an informational message. No user action is required.",
-                        group.name
-                    ),
-                ));
-            }
-            HadrStatement::Off => {
-                group.persist(&mut state, |copy| {
-                    copy.local.remove(database);
-                })?;
-                drop(state);
-                if let Some(local) = self.0.database(database) {
-                    local.set_owner(None);
-                }
-                self.0.set_restoring(database, true)?;
-                return Ok(vec![]);
-            }
-        }
-        drop(state);
-        group.touch();
-        Ok(vec![])
+        group::hadr::execute(&self.0, database, statement).await
     }
 
     /// CREATE DATABASE; error 1801 when it exists.

@@ -10,8 +10,10 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, MutexGuard, atomic::Ordering},
+    time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 impl Shared {
     /// Whether it runs.
@@ -21,10 +23,22 @@ impl Shared {
 
     pub(super) fn end(&self) {
         self.alive.store(false, Ordering::SeqCst);
+        self.config.disk.end();
         lock(&self.tasks).drain(..).for_each(|task| task.abort());
         for group in self.all_groups() {
             group.end();
         }
+    }
+
+    /// Now: the wall clock at the start plus tokio's time since, so that a paused clock drives it.
+    pub fn now(&self) -> SystemTime {
+        self.started.0 + self.started.1.elapsed()
+    }
+
+    /// Time until a role that was asked for comes: as switched, and up to half as much more.
+    pub fn role_delay(&self) -> Duration {
+        let delay = self.faults.get().role_delay;
+        delay + delay.mul_f64((self.random() % 1_000) as f64 / 2_000.0)
     }
 
     /// Runs a task until the instance ends.
@@ -42,7 +56,7 @@ impl Shared {
             if !self.entries().contains_key(name) {
                 let id = self.entries().len() as i32 + 1;
                 self.entries()
-                    .insert(name.into(), DatabaseEntry { id, full: false, log_chain: false, restoring: false });
+                    .insert(name.into(), DatabaseEntry { id, full: false, log_chain: false, restoring: false, left: None });
             }
         }
         self.save_entries()?;
@@ -50,7 +64,8 @@ impl Shared {
         for name in names {
             // A database of a group is not redone by the start: its log may hold what nobody acknowledged.
             let grouped = copies.values().any(|copy| copy.local.contains(&name));
-            let database = Database::open(&self.config.disk, &name, !grouped)?;
+            let restoring = self.entries().get(&name).is_some_and(|entry| entry.restoring);
+            let database = Database::open(&self.config.disk, &name, !grouped && !restoring)?;
             self.databases().insert(name, database);
         }
         Ok(())
@@ -74,7 +89,7 @@ impl Shared {
         }
         let database = Database::open(&self.config.disk, name, true)?;
         let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
-        self.entries().insert(name.into(), DatabaseEntry { id, full: true, log_chain: false, restoring: false });
+        self.entries().insert(name.into(), DatabaseEntry { id, full: true, log_chain: false, restoring: false, left: None });
         self.databases().insert(name.into(), database.clone());
         self.save_entries()?;
         Ok(database)
@@ -106,9 +121,20 @@ impl Shared {
         self.save_entries().map_err(disk_error)
     }
 
-    /// Marks a database RESTORING or not.
-    pub fn set_restoring(&self, name: &str, restoring: bool) -> SqlResult<()> {
-        self.change_entry(name, |entry| entry.restoring = restoring)
+    /// Marks a database RESTORING, with the `group_database_id` that it left, or ONLINE.
+    pub fn set_restoring(&self, name: &str, left: Option<Uuid>) -> SqlResult<()> {
+        if self.entries().get(name).is_some_and(|entry| entry.left == left && entry.restoring == left.is_some()) {
+            return Ok(());
+        }
+        self.change_entry(name, |entry| {
+            entry.restoring = left.is_some();
+            entry.left = left;
+        })
+    }
+
+    /// The `group_database_id` that a database had in the group it left.
+    pub fn left(&self, name: &str) -> Option<Uuid> {
+        self.entries().get(name).filter(|entry| entry.restoring).and_then(|entry| entry.left)
     }
 
     /// Whether a log chain exists.

@@ -6,7 +6,12 @@ use crate::group::{
     config::ReplicaConfig,
     roles::{Role, Seeding, State},
 };
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The moment.
@@ -52,6 +57,8 @@ pub struct GroupMoment {
     pub databases: BTreeMap<String, GroupDatabaseMoment>,
     /// Seeding rows.
     pub seeding: Vec<Seeding>,
+    /// Time until the external write lease ends; `None`: there is none.
+    pub lease: Option<Duration>,
 }
 
 /// A partner as a primary sees it.
@@ -61,6 +68,8 @@ pub struct PartnerMoment {
     pub connected: bool,
     /// Why the last one ended.
     pub last_error: Option<String>,
+    /// When: `last_connect_error_timestamp`.
+    pub last_error_at: Option<SystemTime>,
 }
 
 /// A database of a group.
@@ -74,6 +83,8 @@ pub struct GroupDatabaseMoment {
     pub remote: BTreeMap<String, CopyMoment>,
     /// Replicas marked synchronized in the configuration here: `is_failover_ready`.
     pub synchronized: Vec<String>,
+    /// Replicas that have to suspend it after a forced failover: `is_pending_secondary_suspend`.
+    pub pending_suspend: Vec<String>,
 }
 
 /// One copy of a database.
@@ -124,6 +135,7 @@ fn group_moment(shared: &Arc<Shared>, group: &Arc<Group>) -> GroupMoment {
             PartnerMoment {
                 connected: partner.is_some_and(|p| p.connected),
                 last_error: partner.and_then(|p| p.last_error.clone()),
+                last_error_at: partner.and_then(|p| p.last_error_at),
             },
         )
     });
@@ -156,11 +168,13 @@ fn group_moment(shared: &Arc<Shared>, group: &Arc<Group>) -> GroupMoment {
                         local: local_copy(shared, group, &state, name),
                         remote: remote_copies(group, &state, name),
                         synchronized: database.synchronized.iter().cloned().collect(),
+                        pending_suspend: database.pending_suspend.iter().cloned().collect(),
                     },
                 )
             })
             .collect(),
         seeding: state.seeding.clone(),
+        lease: state.lease.map(|end| end.saturating_duration_since(Instant::now())),
         config: state.copy.config.clone(),
     }
 }
@@ -208,13 +222,16 @@ fn remote_copies(group: &Arc<Group>, state: &State, name: &str) -> BTreeMap<Stri
             let hardened = partner.and_then(|partner| partner.hardened.get(name)).copied();
             let marked =
                 state.committed.databases.get(name).is_some_and(|database| database.synchronized.contains(replica));
+            let own = state.copy.suspended.get(name).copied();
+            let suspended = partner.and_then(|partner| partner.suspended.get(name)).copied().or(own);
             let value = match (connected, hardened) {
+                _ if suspended.is_some() => 0,
                 (true, Some(_)) if marked => 2,
                 (true, Some(_)) => 1,
                 _ => 0,
             };
             let redone = partner.and_then(|partner| partner.redone.get(name)).copied().unwrap_or(0);
-            (replica.clone(), CopyMoment { state: value, suspended: None, hardened: hardened.unwrap_or(0), redone })
+            (replica.clone(), CopyMoment { state: value, suspended, hardened: hardened.unwrap_or(0), redone })
         })
         .collect()
 }

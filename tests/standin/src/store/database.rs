@@ -62,8 +62,18 @@ pub(super) struct Files {
     pub(super) write: Connection,
     pub(super) read: Connection,
     pub(super) log: Log,
+    /// Everything up to here is in `write`.
     pub(super) applied: u64,
+    /// Position of the image on disk, and its size in bytes.
+    image: (u64, u64),
+    /// Bytes of log since the image.
+    since_image: u64,
 }
+
+/// A new image is due after so many bytes of log, or as many as the image has.
+const IMAGE_DUE: u64 = 4 << 20;
+/// Records before the image that are kept for partners that were away.
+const KEPT: u64 = 20_000;
 
 /// Distinguishes databases in SQLite's shared memory.
 static UNIQUE: AtomicU64 = AtomicU64::new(0);
@@ -79,7 +89,10 @@ impl Database {
             image.as_ref().map_or(0, |i| i.lsn),
             image.as_ref().map_or(0, |i| i.fork),
         )?;
-        let mut files = Files { write, read, applied: log.base, log };
+        let at = image.as_ref().map_or((0, 0), |image| (image.lsn, image.bytes.len() as u64));
+        // Its size is not known here; a record has about 200 bytes.
+        let since_image = log.end().saturating_sub(at.0) * 200;
+        let mut files = Files { write, read, applied: at.0, log, image: at, since_image };
         if let Some(image) = &image {
             files.load(&image.bytes).map_err(io::Error::other)?;
         } else {
@@ -170,8 +183,10 @@ impl Database {
         if admitted != reign {
             return Err(lost(&self.name));
         }
+        let files = lock(&self.files);
         let generation = self.generation.load(Ordering::SeqCst);
-        lock(&self.files).write.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
+        files.write.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
+        drop(files);
         Ok(Transaction::new(self.clone(), owner, reign, generation, turn))
     }
 
@@ -200,13 +215,43 @@ impl Database {
         lock(&self.files).log.after(lsn).iter().take(most).cloned().collect()
     }
 
-    /// A secondary hardens records.
+    /// A secondary hardens records. Error: they do not follow on, or the disk failed.
     pub fn receive(&self, records: &[Record]) -> io::Result<()> {
         let mut files = lock(&self.files);
-        let new: Vec<_> = records.iter().filter(|record| record.lsn > files.log.end()).cloned().collect();
-        Log::harden(&self.disk, &log_name(&self.name), &new)?;
-        files.log.push(&new);
+        let new = files.log.new_part(records)?;
+        self.harden(&mut files, new)
+    }
+
+    /// Hardens records that follow on.
+    pub(super) fn harden(&self, files: &mut Files, records: &[Record]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        match Log::harden(&self.disk, &log_name(&self.name), records) {
+            Ok(bytes) => files.since_image += bytes,
+            Err(error) => {
+                // Half a record may be in the file: what comes after it could not be read again.
+                files.log.rewrite(&self.disk, &log_name(&self.name))?;
+                return Err(error);
+            }
+        }
+        files.log.push(records);
         Ok(())
+    }
+
+    /// Writes a new image and forgets old records, when it is time.
+    pub(super) fn checkpoint(&self, files: &mut Files) -> io::Result<()> {
+        if files.since_image < IMAGE_DUE.max(files.image.1) || files.applied == files.image.0 {
+            return Ok(());
+        }
+        let bytes = files.dump().map_err(io::Error::other)?;
+        let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
+        let image = Image { lsn: files.applied, fork, bytes };
+        image.write(&self.disk, &self.name)?;
+        files.image = (image.lsn, image.bytes.len() as u64);
+        files.since_image = 0;
+        files.log.forget(image.lsn.saturating_sub(KEPT));
+        files.log.rewrite(&self.disk, &log_name(&self.name))
     }
 
     /// Commits records up to `lsn` in SQLite.
@@ -215,14 +260,18 @@ impl Database {
         if !files.write.is_autocommit() {
             let _ = files.write.execute_batch("ROLLBACK");
         }
-        files.redo(lsn).map_err(sqlite)
+        files.redo(lsn).map_err(sqlite)?;
+        self.checkpoint(&mut files).map_err(|error| Message::new(823, 24, error.to_string()))
     }
 
     /// Cuts the log after `lsn`, which nobody acknowledged. Error: it reaches into what is committed here.
     pub fn cut(&self, lsn: u64) -> io::Result<()> {
         let mut files = lock(&self.files);
-        if lsn < files.log.base {
-            return Err(io::Error::other("the log does not reach back so far"));
+        if lsn < files.image.0 {
+            return Err(io::Error::other("the image holds more than that"));
+        }
+        if lsn >= files.log.end() {
+            return Ok(());
         }
         let rebuild = lsn < files.applied;
         files.log.cut(lsn);
@@ -230,7 +279,7 @@ impl Database {
         if rebuild {
             let image = Image::read(&self.disk, &self.name)?.ok_or_else(|| io::Error::other("no image"))?;
             files.load(&image.bytes).map_err(io::Error::other)?;
-            files.applied = files.log.base;
+            files.applied = files.image.0;
             files.redo(lsn).map_err(io::Error::other)?;
         }
         Ok(())
@@ -253,6 +302,8 @@ impl Database {
         image.write(&self.disk, &self.name)?;
         files.load(&image.bytes).map_err(io::Error::other)?;
         files.applied = lsn;
+        files.image = (lsn, image.bytes.len() as u64);
+        files.since_image = 0;
         Ok(())
     }
 }

@@ -42,10 +42,10 @@ pub struct Record {
     pub statements: Vec<Statement>,
 }
 
-/// The log of one database from `base` on; what is before is in the database image.
+/// The log of one database from `base` on; what is before is only in the database image.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Everything up to here is in the image.
+    /// Records up to here are not kept any more.
     pub base: u64,
     /// Fork of the record at `base`.
     pub base_fork: u64,
@@ -56,6 +56,11 @@ impl Log {
     /// Position of the last record.
     pub fn end(&self) -> u64 {
         self.records.last().map_or(self.base, |record| record.lsn)
+    }
+
+    /// How many records are kept.
+    pub fn kept(&self) -> usize {
+        self.records.len()
     }
 
     /// Records after `lsn`.
@@ -95,9 +100,23 @@ impl Log {
         })
     }
 
+    /// The part of what a partner sent that is new. Error: it does not follow on, or contradicts what is here.
+    pub fn new_part<'a>(&self, records: &'a [Record]) -> io::Result<&'a [Record]> {
+        let known = records.partition_point(|record| record.lsn <= self.end());
+        let (old, new) = records.split_at_checked(known).unwrap_or((records, &[]));
+        let contradicts = |record: &Record| self.fork_at(record.lsn).is_some_and(|fork| fork != record.fork);
+        if old.iter().any(contradicts) {
+            return Err(io::Error::other("the log has forked"));
+        }
+        if new.first().is_some_and(|record| record.lsn != self.end() + 1) {
+            return Err(io::Error::other("a gap in the log"));
+        }
+        Ok(new)
+    }
+
     /// Adds records without writing them; they must follow on.
     pub fn push(&mut self, records: &[Record]) {
-        self.records.extend(records.iter().filter(|record| record.lsn > self.end()).cloned().collect::<Vec<_>>());
+        self.records.extend_from_slice(records);
     }
 
     /// Forgets records after `lsn`.
@@ -105,45 +124,72 @@ impl Log {
         self.records.retain(|record| record.lsn <= lsn);
     }
 
+    /// Forgets records up to `lsn`, which are in an image.
+    pub fn forget(&mut self, lsn: u64) {
+        if let Some(fork) = self.fork_at(lsn) {
+            (self.base, self.base_fork) = (lsn, fork);
+            self.records.retain(|record| record.lsn > lsn);
+        }
+    }
+
     /// Starts again from an image.
     pub fn restart(&mut self, base: u64, base_fork: u64) {
         *self = Self { base, base_fork, records: vec![] };
     }
 
-    /// Reads a log file; a torn tail is left out. Returns the log of what follows the image at `base`.
-    pub fn read(disk: &Disk, name: &str, base: u64, base_fork: u64) -> io::Result<Self> {
-        let mut log = Self { base, base_fork, records: vec![] };
+    /// Reads the log file beside an image at `image`, of that fork; a torn tail is cut off.
+    pub fn read(disk: &Disk, name: &str, image: u64, image_fork: u64) -> io::Result<Self> {
         let bytes = disk.read(name)?.unwrap_or_default();
-        let mut rest = bytes.as_slice();
+        let (base, mut rest) = parse_base(&bytes).unwrap_or(((image, image_fork), &bytes));
+        let mut log = Self { base: base.0, base_fork: base.1, records: vec![] };
         while let Some((record, tail)) = parse(rest) {
             if record.lsn == log.end() + 1 {
                 log.records.push(record);
             }
             rest = tail;
         }
-        if !rest.is_empty() {
+        let fits = log.base <= image && image <= log.end() && log.fork_at(image) == Some(image_fork);
+        if !fits {
+            // The log of another image: its own was not written any more.
+            log.restart(image, image_fork);
+        }
+        if !rest.is_empty() || !fits {
             log.rewrite(disk, name)?;
         }
         Ok(log)
     }
 
-    /// Writes records at the end of the file, synced.
-    pub fn harden(disk: &Disk, name: &str, records: &[Record]) -> io::Result<()> {
+    /// Writes records at the end of the file, synced. Returns the bytes written.
+    pub fn harden(disk: &Disk, name: &str, records: &[Record]) -> io::Result<u64> {
         let mut bytes = Vec::new();
         for record in records {
             frame(record, &mut bytes)?;
         }
-        disk.append(name, &bytes)
+        disk.append(name, &bytes)?;
+        Ok(bytes.len() as u64)
     }
 
     /// Writes the whole file anew, after a cut or a new image.
     pub fn rewrite(&self, disk: &Disk, name: &str) -> io::Result<()> {
         let mut bytes = Vec::new();
+        bytes.extend(BASE);
+        bytes.extend(self.base.to_le_bytes());
+        bytes.extend(self.base_fork.to_le_bytes());
         for record in &self.records {
             frame(record, &mut bytes)?;
         }
         disk.write(name, &bytes)
     }
+}
+
+/// Begins a log file that was rewritten: position and fork of its base follow.
+const BASE: &[u8; 8] = b"LOGBASE1";
+
+fn parse_base(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
+    let rest = bytes.strip_prefix(BASE)?;
+    let (base, rest) = rest.split_first_chunk::<8>()?;
+    let (fork, rest) = rest.split_first_chunk::<8>()?;
+    Some(((u64::from_le_bytes(*base), u64::from_le_bytes(*fork)), rest))
 }
 
 /// Length, checksum, JSON.

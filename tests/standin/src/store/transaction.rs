@@ -1,11 +1,11 @@
 //! A transaction in one database.
 
 use super::{
-    database::{Database, Owner, Parameters, RowSet, execute, lock, log_name, lost, rows, sqlite},
-    log::{Log, Record, Statement},
+    database::{Database, Files, Owner, Parameters, RowSet, execute, lock, lost, rows, sqlite},
+    log::{Record, Statement},
 };
 use crate::errors::{Message, SqlResult};
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, MutexGuard, atomic::Ordering};
 use tokio::sync::OwnedMutexGuard;
 
 /// A transaction in one database. Dropping it rolls back.
@@ -30,60 +30,58 @@ impl Transaction {
         Self { database, owner, reign, generation, statements: vec![], open: true, _turn: turn }
     }
 
-    fn check(&self) -> SqlResult<()> {
+    /// The files, while this transaction is open: looked at under their lock, which whoever throws it out takes, too.
+    fn files(&self) -> SqlResult<MutexGuard<'_, Files>> {
+        let files = lock(&self.database.files);
         let same = self.database.generation.load(Ordering::SeqCst) == self.generation;
-        if same { Ok(()) } else { Err(lost(&self.database.name)) }
+        if same { Ok(files) } else { Err(lost(&self.database.name)) }
+    }
+
+    fn record(&mut self, sql: &str, parameters: &Parameters) {
+        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        self.statements.push(Statement { sql: sql.into(), parameters });
     }
 
     /// Runs a statement that changes something. Returns the rows changed.
     pub async fn execute(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<usize> {
-        self.check()?;
-        let changed = execute(&lock(&self.database.files).write, sql, parameters).map_err(sqlite)?;
-        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        self.statements.push(Statement { sql: sql.into(), parameters });
+        let changed = execute(&self.files()?.write, sql, parameters).map_err(sqlite)?;
+        self.record(sql, parameters);
         Ok(changed)
     }
 
     /// Reads what this transaction sees.
     pub async fn query(&self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-        self.check()?;
-        rows(&lock(&self.database.files).write, sql, parameters)
+        rows(&self.files()?.write, sql, parameters)
     }
 
-    /// Runs `work` on the connection of this transaction, e.g. for a statement that both changes and returns rows; the
-    /// statement is recorded.
+    /// Runs a statement that both changes and returns rows; it is recorded.
     pub async fn execute_returning(&mut self, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-        self.check()?;
-        let set = rows(&lock(&self.database.files).write, sql, parameters)?;
-        let parameters = parameters.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        self.statements.push(Statement { sql: sql.into(), parameters });
+        let set = rows(&self.files()?.write, sql, parameters)?;
+        self.record(sql, parameters);
         Ok(set)
     }
 
     /// Runs `work` on the connection of this transaction; nothing of it is recorded, so it must leave the data alone.
     pub fn with_connection<T>(&self, work: impl FnOnce(&mut rusqlite::Connection) -> SqlResult<T>) -> SqlResult<T> {
-        self.check()?;
-        work(&mut lock(&self.database.files).write)
+        work(&mut self.files()?.write)
     }
 
     /// Marks a point to which [`Self::rollback_to`] returns: a failed statement undoes only itself.
     pub fn savepoint(&mut self) -> SqlResult<usize> {
-        self.check()?;
-        lock(&self.database.files).write.execute_batch("SAVEPOINT statement").map_err(sqlite)?;
+        self.files()?.write.execute_batch("SAVEPOINT statement").map_err(sqlite)?;
         Ok(self.statements.len())
     }
 
     /// Undoes everything since the savepoint.
     pub fn rollback_to(&mut self, mark: usize) -> SqlResult<()> {
-        self.check()?;
+        self.files()?.write.execute_batch("ROLLBACK TO statement; RELEASE statement").map_err(sqlite)?;
         self.statements.truncate(mark);
-        lock(&self.database.files).write.execute_batch("ROLLBACK TO statement; RELEASE statement").map_err(sqlite)
+        Ok(())
     }
 
     /// Keeps everything since the savepoint.
     pub fn release(&mut self) -> SqlResult<()> {
-        self.check()?;
-        lock(&self.database.files).write.execute_batch("RELEASE statement").map_err(sqlite)
+        self.files()?.write.execute_batch("RELEASE statement").map_err(sqlite)
     }
 
     /// Commits. Error: not acknowledged; it may still turn out committed after a failover, as in the real engine.
@@ -98,22 +96,23 @@ impl Transaction {
     }
 
     async fn finish(mut self) -> SqlResult<()> {
-        self.check()?;
         if self.statements.is_empty() {
+            self.files()?.write.execute_batch("COMMIT").map_err(sqlite)?;
             self.open = false;
-            return lock(&self.database.files).write.execute_batch("COMMIT").map_err(sqlite);
+            return Ok(());
         }
         let lsn = self.harden()?;
         if let Some(owner) = &self.owner {
             owner.hardened();
             owner.acknowledged(&self.database.name, lsn, self.reign).await?;
         }
-        self.check()?;
-        self.open = false;
-        let mut files = lock(&self.database.files);
+        let mut files = self.files()?;
         files.write.execute_batch("COMMIT").map_err(sqlite)?;
         files.applied = lsn;
+        // An image that cannot be written costs only time at the next start.
+        let _ = self.database.checkpoint(&mut files);
         drop(files);
+        self.open = false;
         if let Some(owner) = &self.owner {
             owner.hardened();
         }
@@ -121,20 +120,22 @@ impl Transaction {
     }
 
     fn harden(&mut self) -> SqlResult<u64> {
-        if let Some(owner) = &self.owner
-            && owner.admit(&self.database.name, true)? != self.reign
-        {
-            return Err(lost(&self.database.name));
+        let mut fork = None;
+        if let Some(owner) = &self.owner {
+            if owner.admit(&self.database.name, true)? != self.reign {
+                return Err(lost(&self.database.name));
+            }
+            fork = Some(owner.fork());
         }
-        let mut files = lock(&self.database.files);
-        let fork = self.owner.as_ref().map_or(files.log.base_fork, |owner| owner.fork());
-        let record = Record { lsn: files.log.end() + 1, fork, statements: std::mem::take(&mut self.statements) };
-        let lsn = record.lsn;
-        let records = [record];
-        Log::harden(&self.database.disk, &log_name(&self.database.name), &records).map_err(|error| {
+        let statements = std::mem::take(&mut self.statements);
+        let mut files = self.files()?;
+        // A role that is lost from here on throws this transaction out first, under the same lock.
+        let fork = fork.unwrap_or_else(|| files.log.fork_at(files.log.end()).unwrap_or(files.log.base_fork));
+        let lsn = files.log.end() + 1;
+        let records = [Record { lsn, fork, statements }];
+        self.database.harden(&mut files, &records).map_err(|error| {
             Message::new(9001, 21, format!("The log for database '{}' is not available: {error}", self.database.name))
         })?;
-        files.log.push(&records);
         Ok(lsn)
     }
 
@@ -144,8 +145,10 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.open && self.check().is_ok() {
-            let files = lock(&self.database.files);
+        if !self.open {
+            return;
+        }
+        if let Ok(files) = self.files() {
             if !files.write.is_autocommit() {
                 let _ = files.write.execute_batch("ROLLBACK");
             }
