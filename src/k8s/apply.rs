@@ -1,7 +1,7 @@
 //! Server-side apply of the objects of a group. At rest nothing is written: an object carries the hash of what was
 //! applied last, and is compared with what is wanted before anything is sent.
 
-use super::{Error, Kube, manager};
+use super::{Error, Kube, manager, sets};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
@@ -22,7 +22,7 @@ pub enum Outcome {
 }
 
 impl Kube {
-    fn api(&self, object: &Value) -> Result<(Api<DynamicObject>, String, String), Error> {
+    pub(super) fn api(&self, object: &Value) -> Result<(Api<DynamicObject>, String, String), Error> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string();
         let (version, kind, name, namespace) =
             (text("/apiVersion"), text("/kind"), text("/metadata/name"), text("/metadata/namespace"));
@@ -35,16 +35,23 @@ impl Kube {
     /// Applies an object of ours. An object of that name that is not ours is left alone.
     pub async fn apply(&self, wanted: &Value) -> Result<Outcome, Error> {
         let (api, name, what) = self.api(wanted)?;
-        let stamped = stamp(wanted);
+        let mut stamped = stamp(wanted);
         let live = self.look(&what, api.get_opt(&name)).await?;
         if let Some(live) = live {
             let live = serde_json::to_value(&live).map_err(|error| Error::Retry(error.to_string()))?;
             ours(wanted, &live, &what)?;
+            if wanted.get("kind").and_then(Value::as_str) == Some("StatefulSet") {
+                let fitted = sets::fitted(wanted, &live);
+                if contains(&live, &stamp(&sets::with_live_prepare_image(&fitted, &live))) {
+                    return Ok(Outcome::Unchanged);
+                }
+                stamped = stamp(&fitted);
+            }
             if contains(&live, &stamped) {
                 return Ok(Outcome::Unchanged);
             }
         }
-        let params = PatchParams::apply(manager::OBJECTS).force();
+        let params = PatchParams::apply(manager::OBJECTS).force().validation_strict();
         self.write(&what, api.patch(&name, &params, &Patch::Apply(&stamped))).await?;
         Ok(Outcome::Written)
     }
@@ -58,7 +65,7 @@ impl Kube {
         if contains(&live, fields) {
             return Ok(Outcome::Unchanged);
         }
-        let params = PatchParams::apply(manager).force();
+        let params = PatchParams::apply(manager).force().validation_strict();
         self.write(&what, api.patch(&name, &params, &Patch::Apply(fields))).await?;
         Ok(Outcome::Written)
     }
@@ -87,7 +94,7 @@ impl Kube {
 }
 
 /// Refuses objects of others. One whose owner is an older life of the group is on its way out.
-fn ours(wanted: &Value, live: &Value, what: &str) -> Result<(), Error> {
+pub(super) fn ours(wanted: &Value, live: &Value, what: &str) -> Result<(), Error> {
     let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_string);
     let group = "/metadata/labels/quorate.dev~1group";
     let marked = text(live, "/metadata/labels/app.kubernetes.io~1managed-by").as_deref() == Some("quorate");

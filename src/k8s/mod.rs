@@ -5,6 +5,7 @@ mod error;
 pub mod pods;
 pub mod read;
 pub mod report;
+mod sets;
 
 pub use error::Error;
 

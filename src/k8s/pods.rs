@@ -68,7 +68,7 @@ impl Kube {
             "metadata": { "name": pod, "namespace": namespace },
             "status": { "conditions": [{ "type": gate, "status": status, "lastTransitionTime": at }] },
         });
-        let params = PatchParams::apply(manager::GATE).force();
+        let params = PatchParams::apply(manager::GATE).force().validation_strict();
         self.write(&format!("Pod {namespace}/{pod}"), api.patch_status(pod, &params, &Patch::Apply(&patch))).await?;
         Ok(())
     }

@@ -23,7 +23,7 @@ impl Kube {
             "metadata": { "name": name, "resourceVersion": read.resource_version() },
             "status": { "election": record },
         });
-        let params = PatchParams::apply(manager::ELECTION).force();
+        let params = PatchParams::apply(manager::ELECTION).force().validation_strict();
         self.write(&what, api.patch_status(&name, &params, &Patch::Apply(&patch))).await
     }
 
@@ -40,7 +40,7 @@ impl Kube {
             "metadata": { "name": name },
             "status": status,
         });
-        let params = PatchParams::apply(manager::STATUS).force();
+        let params = PatchParams::apply(manager::STATUS).force().validation_strict();
         self.write(&what, api.patch_status(&name, &params, &Patch::Apply(&patch))).await?;
         Ok(true)
     }
@@ -61,7 +61,7 @@ impl Kube {
             "metadata": { "name": name },
             "status": status,
         });
-        let params = PatchParams::apply(manager::STATUS).force();
+        let params = PatchParams::apply(manager::STATUS).force().validation_strict();
         self.write(&format!("Failover {namespace}/{name}"), api.patch_status(name, &params, &Patch::Apply(&patch)))
             .await?;
         Ok(())

@@ -13,7 +13,7 @@ pub use certificates::{Authority, authority, hosts, server_certificate};
 pub use names::*;
 pub use secrets::{admin_secret, operator_secret};
 pub use services::{pod_selector, route, services};
-pub use workload::{disruption_budget, stateful_sets};
+pub use workload::{claims, disruption_budget, retired_sets, stateful_sets};
 
 use crate::model::Group;
 use serde_json::{Value, json};

@@ -79,3 +79,20 @@ fn the_servers_certificate_carries_every_name_that_clients_use() {
             && hosts(&group).contains(&"orders-rw.shop.svc.cluster.local".to_string())
     );
 }
+
+#[test]
+fn a_set_goes_only_when_its_last_member_has_left() {
+    let name = |text: &str| crate::model::ReplicaName::new(text).unwrap();
+    let names = |members: &[&str]| {
+        let members = members.iter().map(|text| name(text)).collect();
+        let text = |set: Value| set["metadata"]["name"].as_str().unwrap().to_string();
+        retired_sets(&group(), &members).into_iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["orders-0", "orders-a-0"]), ["orders-c"]);
+    assert_eq!(names(&["orders-0"]), ["orders-a", "orders-c"]);
+}
+
+#[test]
+fn claims_have_the_names_that_a_stateful_set_gives_them() {
+    assert_eq!(claims(&group())[0], ("data-orders-0".to_string(), "20Gi".to_string()));
+}

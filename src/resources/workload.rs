@@ -5,10 +5,11 @@ use super::{
     stateful_set, with,
 };
 use crate::model::{
-    Group, Mode,
+    Group, Mode, ReplicaName,
     group::{ENDPOINT_PORT, PodSettings, SQL_PORT},
 };
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// User of SQL Server's image.
 const USER: i64 = 10_001;
@@ -22,6 +23,33 @@ const STARTUP_FAILURES: i64 = 3_600;
 /// One StatefulSet for each mode that has replicas.
 pub fn stateful_sets(group: &Group) -> Vec<Value> {
     group.pods.by_mode.iter().map(|(mode, settings)| one(group, *mode, settings)).collect()
+}
+
+/// Volume claims of the replicas wanted, and the size of each: claims grow in place.
+pub fn claims(group: &Group) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (replica, mode) in &group.replicas {
+        let Some(settings) = group.pods.by_mode.get(mode) else { continue };
+        found.push((format!("data-{replica}"), settings.storage_size.clone()));
+        found.extend(settings.log_size.as_ref().map(|size| (format!("log-{replica}"), size.clone())));
+    }
+    found
+}
+
+/// StatefulSets of modes that have neither replicas wanted nor `members` left: they may go.
+pub fn retired_sets(group: &Group, members: &BTreeSet<ReplicaName>) -> Vec<Value> {
+    let unwanted = |mode: &Mode| !group.pods.by_mode.contains_key(mode);
+    let left = |name: &str| {
+        let prefix = format!("{name}-");
+        members.iter().any(|member| member.as_str().strip_prefix(&prefix).is_some_and(|n| n.parse::<u32>().is_ok()))
+    };
+    [Mode::Asynchronous, Mode::ConfigurationOnly]
+        .into_iter()
+        .filter(unwanted)
+        .map(|mode| stateful_set(group, mode))
+        .filter(|name| !left(name))
+        .map(|name| object(group, "apps/v1", "StatefulSet", &name, true))
+        .collect()
 }
 
 /// At most one pod of the group is evicted at a time.

@@ -98,3 +98,63 @@ async fn a_silent_api_server_costs_a_deadline_and_leaves_the_outcome_open() {
     assert!(matches!(kube.apply(&service("a", 1433)).await.unwrap_err(), Error::Lost(_)));
     assert_eq!(kube.apply(&service("a", 1433)).await.unwrap(), Outcome::Unchanged, "it had taken effect");
 }
+
+fn set(size: &str, prepare: &str, server: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": { "name": "orders", "namespace": "shop", "labels": { "app.kubernetes.io/managed-by": "quorate", "quorate.dev/group": "orders" } },
+        "spec": {
+            "replicas": 3, "serviceName": "orders-replicas", "updateStrategy": { "type": "OnDelete" },
+            "selector": { "matchLabels": { "quorate.dev/group": "orders" } },
+            "template": {
+                "metadata": { "labels": { "quorate.dev/group": "orders" } },
+                "spec": {
+                    "initContainers": [{ "name": "prepare", "image": prepare }],
+                    "containers": [{ "name": "mssql", "image": server }],
+                },
+            },
+            "volumeClaimTemplates": [{
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data" },
+                "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } },
+            }],
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_image_of_the_operator_or_a_larger_volume_is_no_new_template() {
+    let plane = ControlPlane::start(7);
+    let kube = door(&plane).await;
+    kube.apply(&set("20480Mi", "q:1", "s:1")).await.unwrap();
+    assert_eq!(kube.apply(&set("20480Mi", "q:2", "s:1")).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(kube.apply(&set("30Gi", "q:1", "s:1")).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(kube.apply(&set("30Gi", "q:2", "s:2")).await.unwrap(), Outcome::Written);
+    assert_eq!(kube.apply(&set("30Gi", "q:3", "s:2")).await.unwrap(), Outcome::Unchanged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_grows_and_never_shrinks() {
+    let plane = ControlPlane::start(8);
+    let kube = door(&plane).await;
+    assert_eq!(kube.grow("shop", "data-orders-0", "20Gi").await.unwrap(), Outcome::Unchanged, "it is not there yet");
+    plane.api.make("kubernetes", json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data-orders-0", "namespace": "shop" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "20Gi" } } },
+    }));
+    assert_eq!(kube.grow("shop", "data-orders-0", "10Gi").await.unwrap(), Outcome::Unchanged);
+    assert_eq!(kube.grow("shop", "data-orders-0", "30Gi").await.unwrap(), Outcome::Written);
+    assert_eq!(kube.grow("shop", "data-orders-0", "30720Mi").await.unwrap(), Outcome::Unchanged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_ours_is_removed() {
+    let plane = ControlPlane::start(9);
+    let kube = door(&plane).await;
+    kube.apply(&service("a", 1433)).await.unwrap();
+    let mut theirs = service("b", 80);
+    theirs["metadata"]["labels"] = json!({ "app": "web" });
+    plane.api.make("somebody", theirs);
+    assert_eq!(kube.remove(&service("a", 1433)).await.unwrap(), Outcome::Written);
+    assert_eq!(kube.remove(&service("a", 1433)).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(kube.remove(&service("b", 80)).await.unwrap(), Outcome::Unchanged);
+}
