@@ -3,6 +3,12 @@
 #[path = "generated/schema.rs"]
 mod schema;
 
+#[path = "generated/deploy.rs"]
+mod deploy;
+
+#[path = "generated/objects.rs"]
+mod objects;
+
 use std::{fs, path::Path};
 
 /// Compares a file with what the code says now; writes it when `QUORATE_REGENERATE` is set.

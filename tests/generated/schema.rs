@@ -14,7 +14,7 @@ fn schema(plural: &str) -> Value {
 }
 
 /// Messages with which an object is refused, as a change of `old` when there is one.
-fn refusals(plural: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+pub(super) fn refusals(plural: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
     let compiled = if plural == "failovers" { &FAILOVERS } else { &GROUPS };
     match Validator::new().validate_compiled(compiled, new, old) {
         Ok(()) => vec![],

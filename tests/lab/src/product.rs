@@ -25,6 +25,8 @@ pub(crate) fn install(layout: &Layout, progress: Progress) -> Result<()> {
         return Err(Error::refused(format!("{} has no kustomization.yaml", deploy.display())));
     }
     let manifest = kubectl::output(layout, &["kustomize", &deploy.display().to_string()])?;
+    // The image once more, as the operator's own word for its init containers.
+    let manifest = manifest.replace("value: quorate:dev", &format!("value: {}", images::QUORATE));
     kubectl::apply(layout, &with_image(&manifest, "quorate", images::QUORATE))?;
     // A tag that stays the same changes no template: pods of an older image have to be replaced.
     let pods = ["delete", "pods", "--namespace", SYSTEM, "--all", "--wait=false"];
