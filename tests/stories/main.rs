@@ -6,6 +6,7 @@
 mod world;
 
 mod api_server;
+mod engine;
 mod kubernetes;
 mod leader;
 mod nodes;
