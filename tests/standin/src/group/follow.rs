@@ -56,8 +56,7 @@ async fn find(group: &Arc<Group>, shared: &Arc<Shared>) -> Option<(String, Sessi
     let (partners, number, ex_primary) = {
         let state = group.state();
         let others = state.copy.config.replicas.iter().filter(|(name, _)| **name != group.me);
-        let partners: Vec<_> =
-            others.filter_map(|(name, replica)| Some((name.clone(), replica.address()?))).collect();
+        let partners: Vec<_> = others.filter_map(|(name, replica)| Some((name.clone(), replica.address()?))).collect();
         (partners, state.copy.config.number, state.stuck.ex_primary)
     };
     let hello = Frame::Hello { group: group.name.clone(), name: group.me.clone(), number, ex_primary };
@@ -97,7 +96,8 @@ pub async fn call(shared: &Arc<Shared>, host: &str, port: u16, first: &Frame) ->
     let stream = shared.network.dial(host, port).await?;
     let mut session = transport::connect(stream, &own).await?;
     let outbound = shared.faults.get().checks_outbound;
-    let trusted = if outbound { shared.identity.authorize(&session.peer) } else { shared.identity.knows(&session.peer) };
+    let trusted =
+        if outbound { shared.identity.authorize(&session.peer) } else { shared.identity.knows(&session.peer) };
     if !trusted {
         return Err(io::Error::other("the partner has no CONNECT permission on the endpoint"));
     }

@@ -61,7 +61,10 @@ pub async fn keep(group: Arc<Group>) {
             state.role == Role::Primary && state.lease.is_none_or(|lease| lease <= Instant::now())
         };
         if over {
-            tracing::error!(group = group.name, "the availability group is going offline because its write lease expired (41091, 19407)");
+            tracing::error!(
+                group = group.name,
+                "the availability group is going offline because its write lease expired (41091, 19407)"
+            );
             let _ = group.become_role(Role::Resolving);
             return;
         }

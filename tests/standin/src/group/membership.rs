@@ -287,7 +287,11 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
         let local = |own: bool| {
             let mut state = group.state();
             group.persist(&mut state, |copy| {
-                if own { copy.local.insert(name.clone()) } else { copy.local.remove(&name) };
+                if own {
+                    copy.local.insert(name.clone())
+                } else {
+                    copy.local.remove(&name)
+                };
             })
         };
         local(true)?;

@@ -8,7 +8,10 @@ use crate::{
     ddl::{GroupStatement, HadrStatement},
     errors::{Message, SqlResult},
     faults::Faults,
-    group::{self, Copy, Group, Identity, roles::{Crown, Role}},
+    group::{
+        self, Copy, Group, Identity,
+        roles::{Crown, Role},
+    },
     net::SharedNetwork,
     store::database::Database,
 };
@@ -141,7 +144,10 @@ impl Instance {
                     database.set_owner(Some(group::primary::owner(&group)));
                 }
             }
-            tracing::info!(group = group.name, "the local replica is starting (41058); its databases wait for a role (35262)");
+            tracing::info!(
+                group = group.name,
+                "the local replica is starting (41058); its databases wait for a role (35262)"
+            );
             if was_primary && shared.faults.get().restarts_as_primary {
                 group.become_primary(Crown::Resumed).map_err(io::Error::other)?;
             } else if shared.faults.get().returns_by_itself.is_some() {
