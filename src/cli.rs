@@ -2,6 +2,7 @@
 
 mod explain;
 mod prepare;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -33,6 +34,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the operator
+    Run(run::Arguments),
     /// Print what would be done about a saved observation, and why
     Explain {
         /// Observation as JSON or YAML; `-` reads standard input
@@ -62,6 +65,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Exit {
         match self.command {
+            Command::Run(arguments) => run::run(arguments),
             Command::Explain { file, json } => said(explain::explain(&file, json)),
             Command::Crd => said(crds()),
             Command::Prepare { certificate, to, set } => said(prepare::prepare(&certificate, &to, &set)),

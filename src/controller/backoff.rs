@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Pause after the first failure; doubled by each further one.
 const FIRST: Duration = Duration::from_millis(100);
 /// Longest pause.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Failures in a row.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,10 +30,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_two_seconds_and_start_again_after_a_good_pass() {
+    fn pauses_double_up_to_a_second_and_start_again_after_a_good_pass() {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..7).map(|_| backoff.failed(Duration::ZERO).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000, 1000]);
         backoff.reset();
         assert_eq!(backoff.failed(Duration::ZERO).as_millis(), 100);
         assert_eq!(backoff.failed(Duration::from_secs(5)).as_secs(), 5);

@@ -1,6 +1,9 @@
 //! The instances of one group: whom to ask as whom, looks in parallel, batches with deadlines.
 
-use super::memory::{Glance, Memory, Users};
+use super::{
+    memory::{Glance, Memory, Users},
+    observe::AT_REST,
+};
 use crate::{
     decide::observation::Probe,
     model::{DatabaseName, Group, LoginName, ReplicaName, group::SQL_PORT},
@@ -26,8 +29,16 @@ const AGAIN: Duration = Duration::from_millis(150);
 pub struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
-    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+    /// Starts work.
+    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
+    }
+}
+
+impl Task<Result<(), Error>> {
+    /// Waits for a batch. May be dropped and called again.
+    pub async fn wait(&mut self) -> Result<(), Error> {
+        (&mut self.0).await.unwrap_or_else(|_| Err(Error::Lost("the work ended without an answer".into())))
     }
 }
 
@@ -142,13 +153,17 @@ impl Instances {
     /// Users of the databases of a primary, where the spec has logins: beside the looks, since a database may be locked.
     pub async fn look_at_users(&self, primary: &ReplicaName, memory: &mut Memory) {
         let Some(access) = self.access.clone() else { return };
+        let fresh = memory.users_at.is_some_and(|at| at.elapsed() < AT_REST);
+        if memory.at_rest && fresh && memory.users.as_ref().is_some_and(|(read, _)| read == primary) {
+            return;
+        }
         if memory.users_task.is_none() && probe::databases_with_users(&self.group).next().is_some() {
             let (all, primary) = (self.clone(), primary.clone());
             memory.users_task = Some(Task::spawn(async move { all.users(&access, primary).await }));
         }
         let Some(task) = &mut memory.users_task else { return };
         match timeout(AGAIN, &mut task.0).await {
-            Ok(Ok(users)) => memory.users = Some(users),
+            Ok(Ok(users)) => (memory.users, memory.users_at) = (Some(users), Some(Instant::now())),
             Ok(Err(_)) => memory.users = None,
             Err(_) => return,
         }

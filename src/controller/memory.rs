@@ -1,17 +1,22 @@
 //! What this process remembers of a group between passes. Nothing here is needed for safety: after a restart every timer
 //! starts at zero, and what was sent before is found out by looking.
 
-use super::{backoff::Backoff, instances::Task};
+use super::{
+    act::Running,
+    backoff::Backoff,
+    instances::{Access, Task},
+};
 use crate::{
+    api::v1alpha1::AvailabilityGroupStatus,
     decide::{
-        ElectionState, Observation,
+        ElectionState, Observation, Reason,
         diagnose::{self, View},
         observation::{DatabaseUser, FailoverMemo, Probe, Replica},
     },
-    model::{DatabaseName, ReplicaName, Role},
+    model::{DatabaseName, Group, ReplicaName, Role},
     telemetry::metrics::Part,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// What one look gave, and when.
@@ -29,12 +34,16 @@ pub type Users = BTreeMap<DatabaseName, BTreeMap<String, DatabaseUser>>;
 /// A group's memory.
 #[derive(Default)]
 pub struct Memory {
+    /// The life of the object that this is about.
+    pub uid: Option<String>,
     /// Last look at each replica.
     pub glances: BTreeMap<ReplicaName, Glance>,
     /// Looks that go on beside the passes.
     pub looks: BTreeMap<ReplicaName, Task<Glance>>,
     /// Users of the databases of the primary they were read from.
     pub users: Option<(ReplicaName, Users)>,
+    /// When they were read.
+    pub users_at: Option<Instant>,
     /// The look at users that goes on.
     pub users_task: Option<Task<(ReplicaName, Users)>>,
     /// Major version of each instance.
@@ -43,12 +52,24 @@ pub struct Memory {
     pub answered: BTreeMap<ReplicaName, String>,
     /// What is known of the FAILOVER sent last.
     pub failover: Option<FailoverMemo>,
+    /// Batches that outlived the pass that sent them.
+    pub running: Vec<Running>,
     /// Failures in a row.
     pub backoff: Backoff,
     /// Nothing was wrong and nothing was done in the last pass.
     pub at_rest: bool,
-    /// Objects were applied for this generation and secrets.
+    /// What the objects were applied for last.
     pub applied: Option<String>,
+    /// The last wish that could be read.
+    pub group: Option<Arc<Group>>,
+    /// How to be let in, and when that was read.
+    pub access: Option<Arc<Access>>,
+    /// When the secrets were read.
+    pub access_at: Option<Instant>,
+    /// The status written last.
+    pub told: Option<AvailabilityGroupStatus>,
+    /// What the last pass saw.
+    pub reason: Option<Reason>,
     /// The stopwatch of the change of the primary under way.
     pub stopwatch: Stopwatch,
     silent: BTreeMap<ReplicaName, (Instant, i64)>,
@@ -58,6 +79,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Nothing yet about this life of an object.
+    pub fn new(uid: Option<String>) -> Self {
+        Self { uid, ..Self::default() }
+    }
+
     /// Sets the timers of an observation from what was seen before, and remembers what it shows.
     pub fn time(&mut self, seen: &mut Observation, now: Instant) {
         let following = followers(seen);
@@ -150,6 +176,13 @@ impl Stopwatch {
             self.last = Some(from.unwrap_or(now));
         }
         self.lap(Part::Suspected, now);
+    }
+
+    /// A part ended, unless it ended before.
+    pub fn lap_once(&mut self, part: Part, now: Instant) {
+        if !self.parts.iter().any(|(known, _)| *known == part) {
+            self.lap(part, now);
+        }
     }
 
     /// A part ended. A part that ends again goes on.

@@ -1,14 +1,15 @@
 //! Our own CA and the servers' certificate. Keys are ECDSA P-256; SQL Server on Linux reads PEM files.
 
 use super::{
-    authority_name, authority_secret_name, object, read_only_service, read_write_service, replicas_service,
-    server_secret_name, with,
+    authority_name, authority_secret_name, certificates_name, object, read_only_service, read_write_service,
+    replicas_service, server_secret_name, with,
 };
 use crate::model::Group;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A CA: certificate and key, PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,18 +52,18 @@ pub fn authority(group: &Group) -> Result<(Authority, [Value; 2]), rcgen::Error>
 
 /// The objects of a CA that exists.
 fn authority_objects(group: &Group, authority: &Authority) -> [Value; 2] {
-    let owned = group.pods.delete_volumes;
     let secret = with(
-        object(group, "v1", "Secret", &authority_secret_name(group), owned),
+        object(group, "v1", "Secret", &authority_secret_name(group), group.pods.delete_volumes),
         "stringData",
         json!({ "ca.crt": authority.certificate, "ca.key": authority.key }),
     );
-    let map = with(
-        object(group, "v1", "ConfigMap", &authority_name(group), owned),
-        "data",
-        json!({ "ca.crt": authority.certificate }),
-    );
-    [secret, map]
+    [secret, published_authority(group, authority)]
+}
+
+/// The ConfigMap that publishes the certificate of a CA.
+pub fn published_authority(group: &Group, authority: &Authority) -> Value {
+    let map = object(group, "v1", "ConfigMap", &authority_name(group), group.pods.delete_volumes);
+    with(map, "data", json!({ "ca.crt": authority.certificate }))
 }
 
 /// A server certificate signed by the CA, as a `kubernetes.io/tls` Secret.
@@ -82,6 +83,12 @@ pub fn server_certificate(group: &Group, authority: &Authority) -> Result<Value,
         "stringData",
         json!({ "tls.crt": certificate.pem(), "tls.key": key.serialize_pem(), "ca.crt": authority.certificate }),
     ))
+}
+
+/// The ConfigMap with the public certificates of instances, lower-case hex by replica.
+pub fn kept_certificates(group: &Group, kept: &BTreeMap<String, String>) -> Value {
+    let map = object(group, "v1", "ConfigMap", &certificates_name(group), group.pods.delete_volumes);
+    with(map, "data", json!(kept))
 }
 
 /// As long as the volumes may live; rotation is by deleting the Secret.

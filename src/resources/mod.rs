@@ -9,7 +9,7 @@ mod secrets;
 mod services;
 mod workload;
 
-pub use certificates::{Authority, authority, hosts, server_certificate};
+pub use certificates::{Authority, authority, hosts, kept_certificates, published_authority, server_certificate};
 pub use names::*;
 pub use secrets::{admin_secret, operator_secret};
 pub use services::{pod_selector, route, services};

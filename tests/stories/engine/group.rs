@@ -181,6 +181,7 @@ impl Group {
         Target {
             key: who.to_string(),
             host: self.wish.host(who),
+            address: None,
             port: 1433,
             authorities: self.authority.clone(),
             login: login.into(),

@@ -148,10 +148,10 @@ impl Drop for Transaction {
         if !self.open {
             return;
         }
-        if let Ok(files) = self.files() {
-            if !files.write.is_autocommit() {
-                let _ = files.write.execute_batch("ROLLBACK");
-            }
+        if let Ok(files) = self.files()
+            && !files.write.is_autocommit()
+        {
+            let _ = files.write.execute_batch("ROLLBACK");
         }
     }
 }

@@ -1,0 +1,290 @@
+//! The steps of a plan: waves in order, the steps of a wave at once, each effect with a permit taken when it is sent.
+//!
+//! A batch for an instance runs beside the passes: a pass waits a moment for it and goes on looking when it takes longer.
+//! The same step is not sent twice while it runs.
+
+use super::{
+    instances::{Instances, Task},
+    memory::Memory,
+    writes::Writes,
+};
+use crate::{
+    decide::{
+        ElectionState, Observation, Plan, Step,
+        observation::{FailoverAnswer, FailoverMemo},
+    },
+    k8s,
+    model::ReplicaName,
+    sql::{
+        Batch, Context, Error, Secret,
+        statement::{self, Unbuildable},
+    },
+    telemetry::metrics::{Outcome, Part},
+};
+use futures::future::join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// How long a pass waits for a batch.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for FAILOVER: the role is looked at meanwhile.
+const FAILOVER_PATIENCE: Duration = Duration::from_millis(200);
+
+/// A batch that runs.
+pub struct Running {
+    step: Step,
+    task: Task<Result<(), Error>>,
+}
+
+/// What acts: everything a step may need.
+pub struct Actor<'a> {
+    /// The instances.
+    pub instances: &'a Instances,
+    /// Kubernetes.
+    pub writes: &'a mut Writes,
+    /// What the plan was decided from.
+    pub seen: &'a Observation,
+    /// Makes passwords.
+    pub random: Arc<dyn Fn() -> Secret + Send + Sync>,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Something took effect.
+    pub changed: bool,
+    /// A step failed; the waves after it were not begun.
+    pub failed: bool,
+    /// Steps and outcomes, in the order they were taken, for the log.
+    pub steps: Vec<String>,
+}
+
+/// What came back from a step.
+enum Answer {
+    Instance(Result<(), Error>),
+    Kubernetes(Result<(), k8s::Error>),
+    /// It runs longer than a pass waits.
+    Later,
+}
+
+/// How a step ended.
+struct Ended {
+    outcome: Outcome,
+    words: String,
+}
+
+impl Ended {
+    fn done() -> Self {
+        Self { outcome: Outcome::Done, words: String::new() }
+    }
+}
+
+/// Takes the steps of a plan.
+pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Done {
+    let mut done = Done::default();
+    for wave in &plan.waves {
+        for step in wave {
+            actor.start(step, memory);
+        }
+        let mut good = true;
+        let answers = actor.answers(wave, memory).await;
+        for (step, answer) in wave.iter().zip(answers) {
+            let ended = match answer {
+                Answer::Instance(answer) => ended(step, answer, memory),
+                Answer::Kubernetes(answer) => written(answer),
+                Answer::Later => {
+                    good = false;
+                    done.steps.push(format!("{} runs", words(step)));
+                    continue;
+                }
+            };
+            done.failed |= ended.outcome != Outcome::Done;
+            actor.instances.health.metrics.step(step, ended.outcome);
+            note(step, &ended, memory);
+            done.changed |= ended.outcome == Outcome::Done;
+            good &= ended.outcome == Outcome::Done;
+            done.steps.push(format!("{} {}{}", words(step), ended.outcome.as_str(), ended.words));
+        }
+        if !good {
+            break;
+        }
+    }
+    done
+}
+
+fn words(step: &Step) -> String {
+    match step.instance() {
+        Some(replica) => format!("{} {replica}", step.word()),
+        None => step.word().to_string(),
+    }
+}
+
+impl Actor<'_> {
+    /// Sends the batches of a step, unless they are running already.
+    fn start(&self, step: &Step, memory: &mut Memory) {
+        let Some(replica) = step.instance() else { return };
+        if memory.running.iter().any(|running| running.step == *step) {
+            return;
+        }
+        let batches = self.batches(step, replica);
+        let (instances, whose, permits) = (self.instances.clone(), replica.clone(), self.writes.permits.clone());
+        let work = async move {
+            let batches = batches.map_err(|error| Error::Retry(error.to_string()))?;
+            for batch in &batches {
+                // The permit is asked for at the last moment; the batch's own guards hold after that.
+                if permits.permit().is_none() {
+                    return Err(Error::Retry("this process does not lead any more".into()));
+                }
+                instances.send(&whose, batch).await?;
+            }
+            Ok(())
+        };
+        if let Step::Failover { epoch, .. } = step {
+            memory.failover = Some(FailoverMemo { epoch: *epoch, answer: FailoverAnswer::Unknown });
+        }
+        memory.touched(replica);
+        memory.running.push(Running { step: step.clone(), task: Task::spawn(work) });
+    }
+
+    fn batches(&self, step: &Step, replica: &ReplicaName) -> Result<Vec<Batch>, Unbuildable> {
+        let Some(access) = &self.instances.access else { return Ok(Vec::new()) };
+        let facts = self.seen.facts(replica);
+        let imported = facts.into_iter().flat_map(|facts| facts.setup.partners.keys());
+        let recorded = self.seen.record.iter().flat_map(|record| &record.voters);
+        let partners: BTreeSet<_> = imported.chain(recorded).chain(self.seen.group.replicas.keys()).cloned().collect();
+        let random = || (self.random)();
+        let context = Context {
+            group: &self.seen.group,
+            partners,
+            certificates: &self.seen.certificates,
+            look: &access.look,
+            act: &access.act,
+            logins: &access.logins,
+            random: &random,
+        };
+        statement::batches(step, &context)
+    }
+
+    /// Waits for the steps of a wave, all at once.
+    async fn answers(&mut self, wave: &[Step], memory: &mut Memory) -> Vec<Answer> {
+        let mut recorded = BTreeMap::new();
+        for (at, step) in wave.iter().enumerate() {
+            if let Step::Record(record) = step {
+                recorded.insert(at, self.writes.record(record).await);
+            }
+        }
+        let mut mine = std::mem::take(&mut memory.running);
+        let (writes, seen) = (&*self.writes, self.seen);
+        let waits = wave.iter().enumerate().map(|(at, step)| {
+            let recorded = recorded.remove(&at);
+            let running = mine.iter().position(|running| running.step == *step).map(|at| mine.remove(at));
+            async move {
+                match (recorded, running) {
+                    (Some(answer), _) => (Answer::Kubernetes(answer), None),
+                    (None, Some(running)) => wait(running).await,
+                    (None, None) => (Answer::Kubernetes(writes.step(step, seen).await), None),
+                }
+            }
+        });
+        let waits: Vec<_> = waits.collect();
+        let mut answers = Vec::new();
+        for (step, (answer, later)) in wave.iter().zip(join_all(waits).await) {
+            if let (Answer::Instance(_), Some(replica)) = (&answer, step.instance()) {
+                memory.touched(replica);
+            }
+            mine.extend(later);
+            answers.push(answer);
+        }
+        memory.running = mine;
+        answers
+    }
+}
+
+async fn wait(mut running: Running) -> (Answer, Option<Running>) {
+    let patience = if matches!(running.step, Step::Failover { .. }) { FAILOVER_PATIENCE } else { PATIENCE };
+    match timeout(patience, running.task.wait()).await {
+        Ok(answer) => (Answer::Instance(answer), None),
+        Err(_) => (Answer::Later, Some(running)),
+    }
+}
+
+fn written(answer: Result<(), k8s::Error>) -> Ended {
+    let outcome = match &answer {
+        Ok(()) => return Ended::done(),
+        Err(k8s::Error::Retry(_) | k8s::Error::NotLeader) => Outcome::NotSent,
+        Err(k8s::Error::Refused(_) | k8s::Error::NameTaken(_)) => Outcome::Refused,
+        Err(k8s::Error::Lost(_)) => Outcome::Lost,
+    };
+    Ended { outcome, words: answer.err().map_or_else(String::new, |error| format!(": {error}")) }
+}
+
+/// Takes the answers of batches that outlived their pass.
+pub async fn collect(memory: &mut Memory) {
+    for mut running in std::mem::take(&mut memory.running) {
+        match timeout(Duration::ZERO, running.task.wait()).await {
+            Err(_) => memory.running.push(running),
+            Ok(answer) => {
+                if let Some(replica) = running.step.instance() {
+                    memory.touched(replica);
+                }
+                let ended = ended(&running.step, answer, memory);
+                tracing::info!(
+                    step = words(&running.step),
+                    outcome = ended.outcome.as_str(),
+                    "late answer{}",
+                    ended.words
+                );
+            }
+        }
+    }
+}
+
+fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
+    if let Step::Failover { epoch, .. } = step {
+        remember_failover(*epoch, &answer, memory);
+    }
+    match answer {
+        Ok(()) => Ended::done(),
+        Err(Error::Retry(why)) => Ended { outcome: Outcome::NotSent, words: format!(": {why}") },
+        Err(error) if error.is_doubtful() => Ended { outcome: Outcome::Lost, words: format!(": {error}") },
+        Err(error) => Ended { outcome: Outcome::Refused, words: format!(": {error}") },
+    }
+}
+
+/// What is known of a FAILOVER: an answer that is in doubt, or lost, leaves it unknown.
+fn remember_failover(epoch: u64, answer: &Result<(), Error>, memory: &mut Memory) {
+    if memory.failover.is_some_and(|memo| memo.epoch != epoch) {
+        return;
+    }
+    memory.failover = match answer {
+        Ok(()) => Some(FailoverMemo { epoch, answer: FailoverAnswer::Accepted }),
+        Err(error) if error.is_transient() => None,
+        Err(error) if error.is_doubtful() => Some(FailoverMemo { epoch, answer: FailoverAnswer::Unknown }),
+        Err(error) => Some(FailoverMemo {
+            epoch,
+            answer: error.number().map_or(FailoverAnswer::Unknown, FailoverAnswer::Refused),
+        }),
+    };
+}
+
+/// The stopwatch of a change of the primary.
+fn note(step: &Step, ended: &Ended, memory: &mut Memory) {
+    let Step::Record(record) = step else { return };
+    if ended.outcome != Outcome::Done {
+        return;
+    }
+    let now = Instant::now();
+    match record.state {
+        ElectionState::Open => {
+            let from = record.from.as_ref().and_then(|primary| memory.silent_from(primary));
+            memory.stopwatch.start(from, now);
+        }
+        ElectionState::Elected => memory.stopwatch.lap(Part::StoodDown, now),
+        ElectionState::Settled => memory.stopwatch.lap(Part::Settled, now),
+        ElectionState::Void => memory.stopwatch.drop_it(),
+    }
+}

@@ -1,0 +1,287 @@
+//! One pass over one group: observe, decide, act, report. Read this first.
+
+use super::{
+    Shared,
+    act::{self, Actor, Done},
+    instances::Instances,
+    memory::Memory,
+    objects,
+    observe::{self, Sight},
+    report,
+    watch::{Bell, Guarded, Key},
+    writes::Writes,
+};
+use crate::{
+    api::{self, AvailabilityGroup, v1alpha1::status::LastFailover},
+    decide::{self, ElectionState, Observation, Plan, Reason, Record, observation::Probe, status},
+    k8s,
+    model::{Group, Role},
+    telemetry::metrics::Part,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Pause when there is nothing to decide by: no object, no permit, no answer from the API server.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Shortest pause between two passes: what we did ourselves has a moment to come back through the watches.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// What the loop does next.
+pub enum Next {
+    /// Look again after this.
+    After(Duration),
+    /// The group is gone.
+    Gone,
+}
+
+/// One pass.
+pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) -> Next {
+    let Some(guarded) = shared.stores.group(key) else { return Next::Gone };
+    let Guarded { 0: Ok(object) } = &*guarded else { return Next::After(AGAIN) };
+    if object.metadata.deletion_timestamp.is_some() || shared.permits.permit().is_none() {
+        return Next::After(AGAIN);
+    }
+    if memory.uid != object.metadata.uid {
+        *memory = Memory::new(object.metadata.uid.clone());
+    }
+    act::collect(memory).await;
+    let Some((group, refusal)) = read(shared, object, memory).await else { return Next::After(AGAIN) };
+
+    let sight = Sight::new(&shared.stores, &group);
+    let instances = instances(shared, &group, &sight, memory).await;
+    let mut seen = observe::observe(object, &instances, &shared.stores, &sight, memory, shared.wall()).await;
+    let mut plan = decide::decide(&seen);
+
+    if promoted(&seen) {
+        memory.stopwatch.lap_once(Part::Promoted, Instant::now());
+    }
+    let mut writes = writes(shared, object.clone(), &sight);
+    if is_restless(&plan, memory) {
+        // Whatever is done is decided by the object as it is now, not as a watch saw it.
+        match shared.kube.group(&key.0, &key.1).await {
+            Ok(Some(now)) if now.metadata.uid == object.metadata.uid && now.metadata.deletion_timestamp.is_none() => {
+                let group = parse(shared, &now, memory).map_or(group.clone(), |(group, _)| group);
+                observe::reread(&mut seen, &now, (*group).clone(), memory, shared.wall());
+                plan = decide::decide(&seen);
+                writes.object = now;
+            }
+            Ok(_) => return Next::After(AGAIN),
+            Err(error) => {
+                tracing::warn!(group = %group.name, namespace = group.namespace, %error, "group not read; nothing is done");
+                return Next::After(memory.backoff.failed(Duration::ZERO));
+            }
+        }
+    }
+    if let Err(plan) = apply_objects(shared, &seen, bell, memory).await {
+        report(shared, &seen, &plan, refusal.as_deref(), &mut writes, memory).await;
+        return Next::After(memory.backoff.failed(plan.recheck));
+    }
+
+    let done = act::act(
+        &plan,
+        &mut Actor { instances: &instances, writes: &mut writes, seen: &seen, random: shared.password() },
+        memory,
+    )
+    .await;
+    report(shared, &seen, &plan, refusal.as_deref(), &mut writes, memory).await;
+    log(&seen, &plan, &done, memory);
+    shared.health.metrics.pass(plan.reason);
+    Next::After(pace(&plan, &done, memory))
+}
+
+/// Whether the elected replica is primary.
+fn promoted(seen: &Observation) -> bool {
+    let elected = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected);
+    elected.and_then(|record| seen.member(&record.primary)).is_some_and(|group| group.role == Role::Primary)
+}
+
+/// The wish: as the spec says; a spec that cannot be read leaves the last one that could in force.
+async fn read(
+    shared: &Shared,
+    object: &AvailabilityGroup,
+    memory: &mut Memory,
+) -> Option<(Arc<Group>, Option<String>)> {
+    match parse(shared, object, memory) {
+        Ok(read) => Some(read),
+        Err(message) => {
+            let status = report::refused(object, Reason::InvalidSpec.as_str(), &message, shared.wall());
+            let status = serde_json::to_value(status).unwrap_or_default();
+            if let Err(error) = shared.kube.status(object, &status).await {
+                tracing::warn!(group = object.metadata.name, %error, "status not written");
+            }
+            None
+        }
+    }
+}
+
+fn parse(
+    shared: &Shared,
+    object: &AvailabilityGroup,
+    memory: &mut Memory,
+) -> Result<(Arc<Group>, Option<String>), String> {
+    if let Some(group) = memory.group.as_ref().filter(|group| {
+        Some(group.generation) == object.metadata.generation && Some(&group.uid) == object.metadata.uid.as_ref()
+    }) {
+        return Ok((group.clone(), None));
+    }
+    match api::parse(object, &shared.prepare_image) {
+        Ok(group) => {
+            let group = Arc::new(group);
+            memory.group = Some(group.clone());
+            memory.access = None;
+            Ok((group, None))
+        }
+        Err(refusals) => match &memory.group {
+            Some(group) if Some(&group.uid) == object.metadata.uid.as_ref() => {
+                Ok((group.clone(), Some(refusals.to_string())))
+            }
+            _ => Err(refusals.to_string()),
+        },
+    }
+}
+
+async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &mut Memory) -> Instances {
+    let refused = memory.glances.values().any(|glance| matches!(glance.probe, Probe::LoginRefused));
+    if memory.access.is_none() || (refused && memory.access_at.is_none_or(|at| at.elapsed() > AGAIN)) {
+        match objects::access(&shared.kube, group).await {
+            Ok(access) => memory.access = access.map(Arc::new),
+            Err(error) => tracing::warn!(group = %group.name, namespace = group.namespace, %error, "secrets not read"),
+        }
+        memory.access_at = Some(Instant::now());
+    }
+    Instances {
+        group: group.clone(),
+        access: memory.access.clone(),
+        addresses: Arc::new(sight.addresses()),
+        servers: shared.servers.clone(),
+        health: shared.health.clone(),
+    }
+}
+
+fn writes(shared: &Shared, object: AvailabilityGroup, sight: &Sight) -> Writes {
+    Writes {
+        kube: shared.kube.clone(),
+        permits: shared.permits.clone(),
+        object,
+        request: sight.request.clone(),
+        wall: shared.wall(),
+    }
+}
+
+/// Whether the pass will write, or follows one that did: then the object is read again first.
+fn is_restless(plan: &Plan, memory: &Memory) -> bool {
+    plan.steps().next().is_some() || memory.reason != Some(plan.reason) || !memory.at_rest
+}
+
+/// Has the Kubernetes objects of the group made and kept. Error: the plan that says what is in the way.
+async fn apply_objects(shared: &Shared, seen: &Observation, bell: &Bell, memory: &mut Memory) -> Result<(), Plan> {
+    let members: BTreeSet<_> = seen
+        .members()
+        .flat_map(|(_, _, group)| group.members.keys())
+        .chain(seen.record.iter().flat_map(|r| &r.voters))
+        .cloned()
+        .collect();
+    let wanted = objects::fingerprint(&seen.group, &members);
+    let drifted = bell.drifted();
+    if seen.group.paused || (memory.applied.as_ref() == Some(&wanted) && !drifted) {
+        return Ok(());
+    }
+    match objects::apply(&shared.kube, &seen.group, &members, &*shared.random).await {
+        Ok(()) => {
+            if memory.applied.as_ref() != Some(&wanted) {
+                memory.access = None;
+            }
+            memory.applied = Some(wanted);
+            Ok(())
+        }
+        Err(error) => {
+            bell.drift();
+            tracing::warn!(group = %seen.group.name, namespace = seen.group.namespace, %error, "objects not applied");
+            // Only a new group waits for its objects: one that serves goes on.
+            match (&error, status::served(seen)) {
+                (k8s::Error::NameTaken(_), false) => Err(Plan::new(Reason::NameTaken, error.to_string())),
+                (_, false) => Err(Plan::new(Reason::WaitingForPods, error.to_string())),
+                (_, true) => Ok(()),
+            }
+        }
+    }
+}
+
+async fn report(
+    shared: &Shared,
+    seen: &Observation,
+    plan: &Plan,
+    refusal: Option<&str>,
+    writes: &mut Writes,
+    memory: &mut Memory,
+) {
+    let told = status::report(seen, plan);
+    let last = changed_primary(shared, seen, writes, memory);
+    let status = report::status(&writes.object, seen, &told, refusal, last, memory.told.as_ref(), shared.wall());
+    if !memory.at_rest || memory.told.as_ref() != Some(&status) {
+        let value = serde_json::to_value(&status).unwrap_or_default();
+        match shared.kube.status(&writes.object, &value).await {
+            Ok(_) => memory.told = Some(status),
+            Err(error) => {
+                tracing::warn!(group = %seen.group.name, namespace = seen.group.namespace, %error, "status not written");
+                memory.told = None;
+                memory.at_rest = false;
+            }
+        }
+    }
+    let blocked = told.conditions.iter().any(|condition| condition.kind == "FailoverBlocked");
+    if memory.reason != Some(plan.reason) {
+        if blocked {
+            writes.announce(Reason::FailoverBlocked, &plan.message);
+        }
+        keep(shared, seen, blocked);
+    }
+}
+
+/// A saved observation replays the decision: the log has it at debug, and the health port those of blocked failovers.
+fn keep(shared: &Shared, seen: &Observation, blocked: bool) {
+    if !blocked && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let Ok(json) = serde_json::to_string(seen) else { return };
+    tracing::debug!(group = %seen.group.name, namespace = seen.group.namespace, observation = json);
+    if blocked {
+        shared.health.keep(&seen.group.namespace, seen.group.name.as_str(), json);
+    }
+}
+
+/// The line of a change of the primary that ended in this pass.
+fn changed_primary(shared: &Shared, seen: &Observation, writes: &Writes, memory: &mut Memory) -> Option<LastFailover> {
+    let settled = observe::record_of(&writes.object).filter(|record| record.state == ElectionState::Settled)?;
+    let from = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected && record.from.is_some())?;
+    let parts = memory.stopwatch.finish(Instant::now());
+    for (part, took) in &parts {
+        shared.health.metrics.part(*part, *took);
+    }
+    Some(report::last_failover(seen, &Record { from: from.from.clone(), ..settled }, &parts, shared.wall()))
+}
+
+/// One line per pass that changed something, or saw something new.
+fn log(seen: &Observation, plan: &Plan, done: &Done, memory: &mut Memory) {
+    if done.changed || done.failed || memory.reason != Some(plan.reason) {
+        tracing::info!(
+            namespace = seen.group.namespace,
+            group = %seen.group.name,
+            epoch = seen.record.as_ref().map(|record| record.epoch),
+            reason = %plan.reason,
+            message = plan.message,
+            steps = done.steps.join("; "),
+            "pass"
+        );
+    }
+    memory.reason = Some(plan.reason);
+}
+
+fn pace(plan: &Plan, done: &Done, memory: &mut Memory) -> Duration {
+    memory.at_rest = plan.reason == Reason::Healthy && !done.changed && !done.failed && plan.waves.is_empty();
+    if done.failed {
+        return memory.backoff.failed(plan.recheck);
+    }
+    memory.backoff.reset();
+    plan.recheck.max(SHORTEST)
+}

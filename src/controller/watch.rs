@@ -1,0 +1,354 @@
+//! What wakes a group: watches that fill stores, and one bell per group. Watches only wake; a pass reads what it needs.
+
+use super::backoff::Backoff;
+use crate::{
+    api::{AvailabilityGroup, Failover},
+    resources,
+};
+use futures::{Stream, StreamExt, future::BoxFuture};
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, Node, Pod, Service},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store, store::Writer},
+        utils::Backoff as WatchBackoff,
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
+
+/// Seconds after which a watch is begun anew; a dead one is noticed five seconds later.
+const WATCH_SECONDS: u32 = 25;
+
+/// How long the start waits for nodes.
+const NODES: Duration = Duration::from_secs(2);
+
+/// Namespace and name of a group.
+pub type Key = (String, String);
+
+/// A group that may not be readable.
+pub type Guarded = DeserializeGuard<AvailabilityGroup>;
+
+/// What the watches have seen.
+pub struct Stores {
+    /// Groups.
+    pub groups: Store<Guarded>,
+    /// Pods of groups.
+    pub pods: Store<Pod>,
+    /// Services of groups.
+    pub services: Store<Service>,
+    /// ConfigMaps of groups.
+    pub config_maps: Store<ConfigMap>,
+    /// Requests.
+    pub failovers: Store<DeserializeGuard<Failover>>,
+    /// Nodes.
+    pub nodes: Store<Node>,
+}
+
+/// One bell per group, and the news of groups that have none yet.
+#[derive(Clone)]
+pub struct Bells {
+    bells: Arc<Mutex<BTreeMap<Key, Arc<Bell>>>>,
+    new: mpsc::UnboundedSender<Key>,
+}
+
+/// Wakes the loop of one group.
+#[derive(Default)]
+pub struct Bell {
+    notify: Notify,
+    drifted: std::sync::atomic::AtomicBool,
+}
+
+impl Bell {
+    /// Waits until it rings; one ring is kept.
+    pub async fn rings(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Whether an object of the group was changed or deleted by somebody since the last call.
+    pub fn drifted(&self) -> bool {
+        self.drifted.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Have the objects of the group applied again.
+    pub fn drift(&self) {
+        self.drifted.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Bells {
+    /// No bells yet; the receiver hears of each group that appears.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
+        let (new, news) = mpsc::unbounded_channel();
+        (Self { bells: Arc::default(), new }, news)
+    }
+
+    /// The bell of a group.
+    pub fn bell(&self, key: &Key) -> Arc<Bell> {
+        self.lock().entry(key.clone()).or_default().clone()
+    }
+
+    /// The loop of a group ended.
+    pub fn remove(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    fn ring(&self, key: &Key) {
+        let bell = self.lock().get(key).cloned();
+        if let Some(bell) = bell {
+            bell.notify.notify_one();
+        }
+    }
+
+    fn ring_all(&self) {
+        for bell in self.lock().values() {
+            bell.notify.notify_one();
+        }
+    }
+
+    /// A group is there.
+    pub fn found(&self, key: Key) {
+        let mut bells = self.lock();
+        if let Some(bell) = bells.get(&key) {
+            bell.notify.notify_one();
+        } else {
+            bells.insert(key.clone(), Arc::default());
+            // Nobody listens any more only when everything ends.
+            let _ = self.new.send(key);
+        }
+    }
+
+    fn drifted(&self, key: &Key) {
+        let bell = self.lock().get(key).cloned();
+        if let Some(bell) = bell {
+            bell.drift();
+            bell.notify.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Bell>>> {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the watches: the stores, and the work that fills them.
+pub fn start(client: &Client, namespace: Option<&str>, bells: &Bells) -> (Stores, BoxFuture<'static, ()>) {
+    let ours = || watcher::Config::default().timeout(WATCH_SECONDS).labels(resources::GROUP);
+    let any = || watcher::Config::default().timeout(WATCH_SECONDS);
+    let (groups, groups_work) = follow(api(client, namespace), any(), on_group(bells.clone()));
+    let (pods, pods_work) = follow(api(client, namespace), ours(), on_pod(bells.clone()));
+    let (services, services_work) = follow(api(client, namespace), ours(), on_owned(bells.clone()));
+    let (config_maps, maps_work) = follow(api(client, namespace), ours(), on_owned(bells.clone()));
+    let (_, sets_work) = follow(api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
+    let (failovers, failovers_work) = follow(api(client, namespace), any(), on_failover(bells.clone()));
+    let (nodes, nodes_work) = follow(Api::all(client.clone()), any(), on_node(bells.clone()));
+    let stores = Stores { groups, pods, services, config_maps, failovers, nodes };
+    let work = futures::future::join_all([
+        groups_work,
+        pods_work,
+        services_work,
+        maps_work,
+        sets_work,
+        failovers_work,
+        nodes_work,
+    ]);
+    (stores, Box::pin(async move { drop(work.await) }))
+}
+
+impl Stores {
+    /// Waits until each store was filled once. False: the watches ended.
+    pub async fn ready(&self) -> bool {
+        let all = tokio::try_join!(
+            self.groups.wait_until_ready(),
+            self.pods.wait_until_ready(),
+            self.services.wait_until_ready(),
+            self.config_maps.wait_until_ready(),
+            self.failovers.wait_until_ready(),
+        );
+        // Without leave to see nodes a terminated container is noticed by its silence.
+        let _ = timeout(NODES, self.nodes.wait_until_ready()).await;
+        all.is_ok()
+    }
+
+    /// A group as the watch saw it last.
+    pub fn group(&self, key: &Key) -> Option<Arc<Guarded>> {
+        self.groups.get(&ObjectRef::new(&key.1).within(&key.0))
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// An object as an event brought it, or its deletion.
+enum News<'a, K> {
+    There(&'a K),
+    Gone(&'a K),
+}
+
+fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    mut tell: impl FnMut(News<'_, K>) + Send + 'static,
+) -> (Store<K>, BoxFuture<'static, ()>)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+{
+    let (store, writer): (Store<K>, Writer<K>) = reflector::store();
+    let events = watcher(api, config).backoff(Pause::default()).reflect(writer);
+    let work = async move {
+        let mut events: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(News::There(&object)),
+                Ok(watcher::Event::Delete(object)) => tell(News::Gone(&object)),
+                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Err(error) => tracing::debug!(%error, "watch"),
+            }
+        }
+    };
+    (store, Box::pin(work))
+}
+
+/// Pause after a watch that failed.
+#[derive(Default)]
+struct Pause(Backoff);
+
+impl Iterator for Pause {
+    type Item = Duration;
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.failed(Duration::ZERO))
+    }
+}
+
+impl WatchBackoff for Pause {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+fn key<K: Resource>(object: &K) -> Option<Key> {
+    Some((object.meta().namespace.clone()?, object.meta().name.clone()?))
+}
+
+/// The group that an object of ours belongs to.
+pub fn group_of(meta: &ObjectMeta) -> Option<Key> {
+    Some((meta.namespace.clone()?, meta.labels.as_ref()?.get(resources::GROUP)?.clone()))
+}
+
+/// Status writes of our own wake nobody: only a new object, another spec, or a deletion.
+fn on_group(bells: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
+    let mut seen: BTreeMap<Key, (Option<String>, Option<i64>, bool)> = BTreeMap::new();
+    move |news| match news {
+        News::There(object) => {
+            let Some(key) = key(object) else { return };
+            let meta = object.meta();
+            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some());
+            if seen.insert(key.clone(), now.clone()) != Some(now) {
+                bells.found(key);
+            }
+        }
+        News::Gone(object) => {
+            if let Some(key) = key(object) {
+                seen.remove(&key);
+                bells.ring(&key);
+            }
+        }
+    }
+}
+
+fn on_pod(bells: Bells) -> impl FnMut(News<'_, Pod>) + Send + 'static {
+    move |news| {
+        let (News::There(pod) | News::Gone(pod)) = news;
+        if let Some(key) = group_of(&pod.metadata) {
+            bells.ring(&key);
+        }
+    }
+}
+
+/// Objects that the group owns: a change of what they should be, by whomever, has them applied again.
+fn on_owned<K: Resource>(bells: Bells) -> impl FnMut(News<'_, K>) + Send + 'static {
+    let mut seen: BTreeMap<Key, (Option<String>, String)> = BTreeMap::new();
+    move |news| match news {
+        News::There(object) => {
+            let meta = object.meta();
+            let (Some(key), Some(group)) = (key(object), group_of(meta)) else { return };
+            let version = match meta.generation {
+                Some(generation) => generation.to_string(),
+                None => meta.resource_version.clone().unwrap_or_default(),
+            };
+            let now = (meta.uid.clone(), version);
+            let before = seen.insert(key, now.clone());
+            if before.is_some_and(|before| before != now) {
+                bells.drifted(&group);
+            }
+        }
+        News::Gone(object) => {
+            let (Some(key), Some(group)) = (key(object), group_of(object.meta())) else { return };
+            seen.remove(&key);
+            bells.drifted(&group);
+        }
+    }
+}
+
+fn on_failover(bells: Bells) -> impl FnMut(News<'_, DeserializeGuard<Failover>>) + Send + 'static {
+    move |news| {
+        let (News::There(object) | News::Gone(object)) = news;
+        if let (Ok(failover), Some(namespace)) = (&object.0, object.meta().namespace.clone()) {
+            bells.ring(&(namespace, failover.spec.availability_group.clone()));
+        }
+    }
+}
+
+/// A node that becomes ready or stops being so changes what its kubelet's word is worth.
+fn on_node(bells: Bells) -> impl FnMut(News<'_, Node>) + Send + 'static {
+    let mut ready: BTreeSet<String> = BTreeSet::new();
+    move |news| {
+        let (name, now) = match news {
+            News::There(node) => (node.metadata.name.clone().unwrap_or_default(), is_ready(node)),
+            News::Gone(node) => (node.metadata.name.clone().unwrap_or_default(), false),
+        };
+        let before = ready.contains(&name);
+        if now {
+            ready.insert(name);
+        } else {
+            ready.remove(&name);
+        }
+        if before != now {
+            bells.ring_all();
+        }
+    }
+}
+
+/// Whether a node is Ready: its kubelet's word counts.
+pub fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
