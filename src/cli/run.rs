@@ -7,16 +7,20 @@ use crate::{
     sql::Tcp,
     telemetry::{self, Format, Health},
 };
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::Api;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    time::timeout,
 };
 
 /// Connecting to the API server takes no longer.
 const CONNECT: Duration = Duration::from_secs(3);
+/// The one call before the start takes no longer.
+const CALL: Duration = Duration::from_secs(5);
 
 /// What `run` is told.
 #[derive(Debug, clap::Args)]
@@ -30,9 +34,9 @@ pub struct Arguments {
     /// Name of this process in the Lease
     #[arg(long, env = "POD_NAME", default_value = "quorate")]
     identity: String,
-    /// Image that holds this program, for the pods' init containers
+    /// Image that holds this program, for the pods' init containers; that of its own pod when absent
     #[arg(long, env = "QUORATE_IMAGE")]
-    image: String,
+    image: Option<String>,
     /// Address for health, metrics and saved observations
     #[arg(long, env = "QUORATE_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -72,6 +76,10 @@ async fn operate(arguments: Arguments) -> Exit {
         Ok(client) => client,
         Err(error) => return failed("no way to the API server", &error),
     };
+    let image = match own_image(&arguments, &client).await {
+        Ok(image) => image,
+        Err(error) => return failed("the image of this program is not known: pass --image", &error),
+    };
     let listener = match TcpListener::bind(arguments.listen).await {
         Ok(listener) => listener,
         Err(error) => return failed("the health port cannot be opened", &format!("{}: {error}", arguments.listen)),
@@ -90,7 +98,7 @@ async fn operate(arguments: Arguments) -> Exit {
         identity: format!("{}_{}", arguments.identity, life.get(..8).unwrap_or("life")),
         namespace: arguments.namespace,
         lease_namespace: arguments.lease_namespace,
-        prepare_image: arguments.image,
+        prepare_image: image,
         health,
         wall: Arc::new(Timestamp::now),
         random: Arc::new(random),
@@ -112,6 +120,18 @@ async fn client() -> Result<kube::Client, String> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     kube::Client::try_from(config).map_err(|error| error.to_string())
+}
+
+/// The image said, or that of the first container of the own pod.
+async fn own_image(arguments: &Arguments, client: &kube::Client) -> Result<String, String> {
+    if let Some(image) = &arguments.image {
+        return Ok(image.clone());
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &arguments.lease_namespace);
+    let pod = timeout(CALL, pods.get(&arguments.identity)).await.map_err(|_| "no answer in time".to_string())?;
+    let spec = pod.map_err(|error| error.to_string())?.spec.unwrap_or_default();
+    let image = spec.containers.into_iter().next().and_then(|container| container.image);
+    image.ok_or_else(|| format!("pod {} names none", arguments.identity))
 }
 
 /// Turns true at SIGTERM or SIGINT.

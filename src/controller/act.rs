@@ -271,8 +271,11 @@ fn remember_failover(epoch: u64, answer: &Result<(), Error>, memory: &mut Memory
     };
 }
 
-/// The stopwatch of a change of the primary.
+/// What a step that ended means for the memory: the stopwatch of a change of the primary, and what was read once.
 fn note(step: &Step, ended: &Ended, memory: &mut Memory) {
+    if matches!(step, Step::KeepCertificate { .. }) {
+        memory.kept = None;
+    }
     let Step::Record(record) = step else { return };
     if ended.outcome != Outcome::Done {
         return;

@@ -62,7 +62,9 @@ pub struct Memory {
     pub applied: Option<String>,
     /// The last wish that could be read.
     pub group: Option<Arc<Group>>,
-    /// How to be let in, and when that was read.
+    /// Public certificates of instances as they are kept, once they were read.
+    pub kept: Option<BTreeMap<ReplicaName, String>>,
+    /// How to be let in.
     pub access: Option<Arc<Access>>,
     /// When the secrets were read.
     pub access_at: Option<Instant>,

@@ -108,6 +108,12 @@ pub async fn access(kube: &Kube, group: &Group) -> Result<Option<Access>, Error>
     })())
 }
 
+/// Public certificates of instances, as they are kept. Error: the API server does not answer.
+pub async fn kept(kube: &Kube, group: &Group) -> Result<BTreeMap<ReplicaName, String>, Error> {
+    let kept = kube.config_map(&group.namespace, &resources::certificates_name(group)).await?;
+    Ok(kept.into_iter().filter_map(|(name, hex)| Some((ReplicaName::new(name).ok()?, hex))).collect())
+}
+
 /// What the objects of a group are made of, as one text that changes with it.
 pub fn fingerprint(group: &Group, members: &BTreeSet<ReplicaName>) -> String {
     let members: Vec<Value> = members.iter().map(|name| Value::from(name.as_str())).collect();

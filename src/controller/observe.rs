@@ -15,7 +15,7 @@ use crate::{
     resources,
 };
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, ContainerStatus, Pod, Service},
+    api::core::v1::{ContainerStatus, Pod, Service},
     jiff::Timestamp,
 };
 use kube::runtime::reflector::ObjectRef;
@@ -34,8 +34,6 @@ pub struct Sight {
     pub pods: BTreeMap<ReplicaName, Arc<Pod>>,
     /// Its Service for writes.
     pub read_write: Option<Arc<Service>>,
-    /// Kept certificates.
-    pub certificates: Option<Arc<ConfigMap>>,
     /// The oldest request that is not finished.
     pub request: Option<Failover>,
 }
@@ -51,9 +49,6 @@ impl Sight {
             read_write: stores
                 .services
                 .get(&ObjectRef::new(&resources::read_write_service(group)).within(&group.namespace)),
-            certificates: stores
-                .config_maps
-                .get(&ObjectRef::new(&resources::certificates_name(group)).within(&group.namespace)),
             request: oldest_request(stores, group),
         }
     }
@@ -111,7 +106,7 @@ pub async fn observe(
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
-        certificates: certificates(sight),
+        certificates: memory.kept.clone().unwrap_or_default(),
         record,
     };
     memory.time(&mut seen, tokio::time::Instant::now());
@@ -260,11 +255,6 @@ fn routed(sight: &Sight) -> Routed {
         roles: roles.collect(),
         readable: readable.map(|(name, _)| name.clone()).collect(),
     }
-}
-
-fn certificates(sight: &Sight) -> BTreeMap<ReplicaName, String> {
-    let data = sight.certificates.as_ref().and_then(|map| map.data.as_ref());
-    data.into_iter().flatten().filter_map(|(name, hex)| Some((ReplicaName::new(name).ok()?, hex.clone()))).collect()
 }
 
 fn known_databases(object: &AvailabilityGroup) -> BTreeSet<DatabaseName> {

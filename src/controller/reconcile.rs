@@ -49,6 +49,9 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
 
     let sight = Sight::new(&shared.stores, &group);
     let instances = instances(shared, &group, &sight, memory).await;
+    if memory.kept.is_none() {
+        memory.kept = objects::kept(&shared.kube, &group).await.ok();
+    }
     let mut seen = observe::observe(object, &instances, &shared.stores, &sight, memory, shared.wall()).await;
     let mut plan = decide::decide(&seen);
 

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt, future::BoxFuture};
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{ConfigMap, Node, Pod, Service},
+        core::v1::{Node, Pod, Service},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -56,8 +56,6 @@ pub struct Stores {
     pub pods: Store<Pod>,
     /// Services of groups.
     pub services: Store<Service>,
-    /// ConfigMaps of groups.
-    pub config_maps: Store<ConfigMap>,
     /// Requests.
     pub failovers: Store<DeserializeGuard<Failover>>,
     /// Nodes.
@@ -157,20 +155,12 @@ pub fn start(client: &Client, namespace: Option<&str>, bells: &Bells) -> (Stores
     let (groups, groups_work) = follow(api(client, namespace), any(), on_group(bells.clone()));
     let (pods, pods_work) = follow(api(client, namespace), ours(), on_pod(bells.clone()));
     let (services, services_work) = follow(api(client, namespace), ours(), on_owned(bells.clone()));
-    let (config_maps, maps_work) = follow(api(client, namespace), ours(), on_owned(bells.clone()));
     let (_, sets_work) = follow(api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
     let (failovers, failovers_work) = follow(api(client, namespace), any(), on_failover(bells.clone()));
     let (nodes, nodes_work) = follow(Api::all(client.clone()), any(), on_node(bells.clone()));
-    let stores = Stores { groups, pods, services, config_maps, failovers, nodes };
-    let work = futures::future::join_all([
-        groups_work,
-        pods_work,
-        services_work,
-        maps_work,
-        sets_work,
-        failovers_work,
-        nodes_work,
-    ]);
+    let stores = Stores { groups, pods, services, failovers, nodes };
+    let work =
+        futures::future::join_all([groups_work, pods_work, services_work, sets_work, failovers_work, nodes_work]);
     (stores, Box::pin(async move { drop(work.await) }))
 }
 
@@ -181,7 +171,6 @@ impl Stores {
             self.groups.wait_until_ready(),
             self.pods.wait_until_ready(),
             self.services.wait_until_ready(),
-            self.config_maps.wait_until_ready(),
             self.failovers.wait_until_ready(),
         );
         // Without leave to see nodes a terminated container is noticed by its silence.
