@@ -6,5 +6,6 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod ground;
+mod group;
 mod manifests;
 mod support;

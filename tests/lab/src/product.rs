@@ -32,7 +32,11 @@ pub(crate) fn install(layout: &Layout, progress: Progress) -> Result<()> {
     let pods = ["delete", "pods", "--namespace", SYSTEM, "--all", "--wait=false"];
     kubectl::output(layout, &pods)?;
     let rollout = ["rollout", "status", "deployment/quorate", "--namespace", SYSTEM, "--timeout=60s"];
-    kubectl::output(layout, &rollout)?;
+    kubectl::output(layout, &rollout).map_err(|error| {
+        let said = ["logs", "--namespace", SYSTEM, "deployment/quorate", "--tail=5"];
+        let said = kubectl::output(layout, &said).unwrap_or_default();
+        Error::refused(format!("{error}\nits last words:\n{said}"))
+    })?;
     progress.say("Quorate is installed: two pods, one of them leads");
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::binaries::{self, fingerprint};
 use crate::error::{AtPath as _, Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::{cli, cluster, kubectl, product, shell};
+use crate::{cli, cluster, images, kubectl, product, shell};
 
 /// Clients that nobody here wrote; they try the stand-in.
 const PYTHON_CLIENTS: [&str; 2] = ["mssql-python==1.16.0", "pymssql==2.4.6"];
@@ -151,24 +151,29 @@ impl Run<'_> {
     }
 
     fn on_the_lab(&mut self) -> Result<()> {
-        cluster::up(self.layout, self.progress)?;
-        product::load_images(self.layout, self.progress)?;
+        // Built before the cluster is there to compete for the processors.
+        let images = images::workspace(self.progress)?;
         let build = ["test", "--locked", "--package", "quorate", "--test", "cluster", "--no-run"];
-        let installable = self.tree.join("deploy/kustomization.yaml").exists();
-        if installable {
-            product::install(self.layout, self.progress)?;
-        } else {
-            self.progress.say("there is no deploy/ yet: only the lab's own tests run on the cluster");
-        }
         let log = self.logs.join("cluster-build.log");
         shell::long_job(&mut self.cargo(&build), &log, "building the cluster tests", self.progress)?;
-        self.progress.say("tests on the cluster");
-        let line =
-            "cargo test --locked --offline --package quorate --test cluster -- --ignored --nocapture --test-threads=1";
-        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let mut command = cli::inside(self.layout, &words)?;
+        cluster::up(self.layout, self.progress)?;
+        for image in images {
+            cluster::load(self.layout, &image, self.progress)?;
+        }
+        self.progress.say("tests of the lab itself");
+        self.cluster_tests("ground", &["ground::", "manifests::"])?;
+        product::install(self.layout, self.progress)?;
+        self.progress.say("tests of Quorate on the lab");
+        self.cluster_tests("group", &["group::"])
+    }
+
+    fn cluster_tests(&mut self, name: &str, modules: &[&str]) -> Result<()> {
+        let line = "cargo test --locked --offline --package quorate --test cluster --";
+        let options = "--ignored --nocapture --test-threads=1";
+        let words = line.split(' ').chain(options.split(' ')).chain(modules.iter().copied()).map(OsString::from);
+        let mut command = cli::inside(self.layout, &words.collect::<Vec<_>>())?;
         self.environment(&mut command);
-        self.tests(command, "cluster", true)
+        self.tests(command, &format!("cluster-{name}"), true)
     }
 
     /// Runs tests with their output in a log, or on the terminal too, and counts them.

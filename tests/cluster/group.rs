@@ -1,0 +1,244 @@
+//! The main story: one manifest becomes a group, and every fault leaves each acknowledged write where it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::*;
+
+const NAMESPACE: &str = "shop";
+const GROUP: [&str; 4] = ["availabilitygroup", "-n", NAMESPACE, "orders"];
+const SYSTEM: &str = "quorate-system";
+/// Longest outage that a test accepts; the goal for a killed container is 5 s.
+const OUTAGE_LIMIT: f64 = 15.0;
+
+fn manifest() -> String {
+    include_str!("../../deploy/examples/three-synchronous.yaml")
+        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+}
+
+/// A group that is Ready, and its primary.
+fn ready_group() -> (Namespace, Healed, String) {
+    let guards = (Namespace::new(NAMESPACE), Healed);
+    apply(&manifest());
+    let group = wait_for_condition(180, &GROUP, "Ready", "True");
+    let primary = text(&group, "/status/primary").to_owned();
+    (guards.0, guards.1, primary)
+}
+
+fn group() -> Value {
+    kubectl_json(&[&["get"], GROUP.as_slice()].concat())
+}
+
+fn password() -> String {
+    let template = "go-template={{.data.password | base64decode}}";
+    kubectl(&["get", "secret", "-n", NAMESPACE, "orders-admin", "-o", template])
+}
+
+/// Runs one batch on the primary, through the service; rows as JSON arrays.
+fn sql(database: &str, batch: &str) -> String {
+    let host = format!("orders-rw.{NAMESPACE}.svc.cluster.local");
+    let mut command = Command::new("lab");
+    command.args(["sql", "--host", &host, "--database", database, batch]).env("LAB_PASSWORD", password());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{batch}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A client that writes all the time.
+struct Writer {
+    child: Child,
+    ledger: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Writer {
+    fn command(directory: &tempfile::TempDir) -> Command {
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(
+            &ca,
+            kubectl(&["get", "configmap", "-n", NAMESPACE, "orders-ca", "-o", "jsonpath={.data.ca\\.crt}"]),
+        )
+        .unwrap();
+        let mut command = Command::new("lab");
+        command.args(["writer", "--host", &format!("orders-rw.{NAMESPACE}.svc.cluster.local"), "--database", "orders"]);
+        command.arg("--ca").arg(ca).arg("--ledger").arg(directory.path().join("ledger"));
+        command.env("LAB_PASSWORD", password());
+        command
+    }
+
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = directory.path().join("ledger");
+        let child = Self::command(&directory).stdout(Stdio::null()).spawn().unwrap();
+        let writer = Self { child, ledger, directory };
+        writer.wait_for_more("the first writes");
+        writer
+    }
+
+    fn acknowledged(&self) -> usize {
+        let text = std::fs::read_to_string(&self.ledger).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("acknowledged")).count()
+    }
+
+    fn wait_for_more(&self, what: &str) {
+        let before = self.acknowledged();
+        wait_until(60, what, || match self.acknowledged() {
+            now if now > before + 20 => Ok(()),
+            now => Err(format!("{} more", now - before)),
+        });
+    }
+
+    /// Ends it and compares the table with the ledger; the longest outage in seconds.
+    fn finish(mut self, fault: &str) -> f64 {
+        sleep(Duration::from_secs(1));
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let output = Self::command(&self.directory).arg("--check").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{fault}: the ledger and the table differ: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let outages = report["outages"].as_array().cloned().unwrap_or_default();
+        let longest = outages.iter().filter_map(|gap| gap["seconds"].as_f64()).fold(0.0, f64::max);
+        println!("outage after {fault}: {longest:.2} s, {} acknowledged, none lost", report["acknowledged"]);
+        println!("  {}", group().pointer("/status/lastFailover").unwrap_or(&Value::Null));
+        longest
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for_another_primary(than: &str) -> String {
+    wait_until(60, "another primary", || {
+        let group = try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())?;
+        let primary = text(&group, "/status/primary").to_owned();
+        if primary.is_empty() || primary == than { Err(group["status"].to_string()) } else { Ok(primary) }
+    })
+}
+
+/// What an API server counts as a change, for every object that the operator could touch.
+fn versions() -> BTreeMap<String, String> {
+    let kinds = "availabilitygroups,pods,services,statefulsets,deployments,configmaps,secrets,endpointslices,\
+                 persistentvolumeclaims,poddisruptionbudgets,events.events.k8s.io";
+    let mut versions = BTreeMap::new();
+    for namespace in [NAMESPACE, SYSTEM] {
+        let list = kubectl_json(&["get", kinds, "-n", namespace]);
+        for object in list["items"].as_array().unwrap() {
+            let name = format!("{} {namespace}/{}", text(object, "/kind"), text(object, "/metadata/name"));
+            versions.insert(name, text(object, "/metadata/resourceVersion").to_owned());
+        }
+    }
+    versions
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn one_manifest_becomes_a_group_that_rests_and_a_second_apply_changes_nothing() {
+    let (_namespace, _healed, primary) = ready_group();
+    let table = kubectl(&["get", "ag", "-n", NAMESPACE]);
+    assert!(table.contains(&primary) && table.contains("Healthy"), "{table}");
+    let writer = Writer::start();
+    writer.finish("nothing");
+
+    // Not only the end of bring-up but also its last events have to be behind us.
+    sleep(Duration::from_secs(10));
+    let before = versions();
+    sleep(Duration::from_secs(60));
+    assert_eq!(versions(), before, "at rest nothing is written but the Lease");
+
+    let generation = text(&group(), "/metadata/resourceVersion").to_owned();
+    apply(&manifest());
+    sleep(Duration::from_secs(5));
+    assert_eq!(text(&group(), "/metadata/resourceVersion"), generation);
+    assert_eq!(versions(), before);
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_killed_primary_is_replaced_and_returns_as_a_secondary() {
+    let (_namespace, _healed, primary) = ready_group();
+    let writer = Writer::start();
+    fault("kill", NAMESPACE, &primary);
+    wait_for_another_primary(&primary);
+    writer.wait_for_more("writes on the new primary");
+    let outage = writer.finish("a killed container");
+    assert!(outage <= OUTAGE_LIMIT, "{outage} s");
+    wait_for_condition(60, &GROUP, "Ready", "True");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_primary_whose_node_has_lost_power_is_replaced_and_rejoins() {
+    let (_namespace, _healed, primary) = ready_group();
+    let node = text(&kubectl_json(&["get", "pod", "-n", NAMESPACE, &primary]), "/spec/nodeName").to_owned();
+    let writer = Writer::start();
+    node_off(&node);
+    wait_for_another_primary(&primary);
+    writer.wait_for_more("writes on the new primary");
+    node_on(&node);
+    wait_for_condition(120, &GROUP, "Ready", "True");
+    let outage = writer.finish("a node without power");
+    assert!(outage <= 2.0 * OUTAGE_LIMIT, "{outage} s");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_failover_goes_on_when_the_leading_operator_dies_in_it() {
+    let (_namespace, _healed, primary) = ready_group();
+    let writer = Writer::start();
+    let leases = kubectl_json(&["get", "leases", "-n", SYSTEM]);
+    let holder = text(&leases, "/items/0/spec/holderIdentity").to_owned();
+    let pods = kubectl_json(&["get", "pods", "-n", SYSTEM]);
+    let names = pods["items"].as_array().unwrap().iter().map(|pod| text(pod, "/metadata/name"));
+    let leader = names.into_iter().find(|name| holder.contains(name)).unwrap_or_else(|| panic!("who is {holder}?"));
+    fault("kill", NAMESPACE, &primary);
+    wait_until(30, "the election is recorded", || {
+        let group = try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())?;
+        let begun = group.pointer("/status/election").is_some_and(|record| !record.is_null());
+        if begun || text(&group, "/status/primary") != primary { Ok(()) } else { Err(group["status"].to_string()) }
+    });
+    fault("kill", SYSTEM, leader);
+    wait_for_another_primary(&primary);
+    writer.wait_for_more("writes on the new primary");
+    let outage = writer.finish("a killed container and a killed leader");
+    assert!(outage <= 3.0 * OUTAGE_LIMIT, "{outage} s");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn deleting_the_group_keeps_its_data_and_applying_it_again_finds_it() {
+    let (_namespace, _healed, _) = ready_group();
+    sql("orders", "CREATE TABLE dbo.kept (id bigint NOT NULL)");
+    sql("orders", "INSERT INTO dbo.kept (id) VALUES (7)");
+    kubectl(&[&["delete", "--timeout=120s"], GROUP.as_slice()].concat());
+    wait_until(60, "the pods are gone", || match kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "name"]) {
+        pods if pods.is_empty() => Ok(()),
+        pods => Err(pods),
+    });
+    assert!(!kubectl(&["get", "pvc", "-n", NAMESPACE, "-o", "name"]).is_empty());
+    password();
+    apply(&manifest());
+    wait_for_condition(180, &GROUP, "Ready", "True");
+    assert_eq!(sql("orders", "SELECT id FROM dbo.kept"), "[7]\n");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_missing_database_is_never_made_again_empty() {
+    let (_namespace, _healed, _) = ready_group();
+    sql("master", "ALTER AVAILABILITY GROUP [orders] REMOVE DATABASE [orders]");
+    sql("master", "DROP DATABASE [orders]");
+    let group = wait_for_condition(60, &GROUP, "Stalled", "True");
+    assert!(group["status"].to_string().contains("DatabaseMissing"), "{}", group["status"]);
+    sleep(Duration::from_secs(10));
+    assert_eq!(sql("master", "SELECT name FROM sys.databases WHERE name = N'orders'"), "");
+}
