@@ -9,16 +9,19 @@ pub mod functions;
 mod functions_dates;
 pub mod kind;
 mod objects;
+mod options;
 pub mod parse;
 mod problem;
 pub mod procedures;
+mod raise;
+pub use raise::shown;
 mod read;
 mod run;
-pub use run::shown;
 pub mod schema;
 mod secure;
 pub mod session;
 pub mod state;
+mod whole;
 mod write;
 
 #[cfg(test)]

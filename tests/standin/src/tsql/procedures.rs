@@ -4,7 +4,8 @@ use super::{
     ast::{ObjectName, ProcedureParameter},
     convert,
     parse::{self, not_supported},
-    run::{Flow, Raised, shown},
+    raise::shown,
+    run::{Flow, Raised},
     session::{Out, Session},
     write::setup,
 };

@@ -1,8 +1,9 @@
 //! Control of flow: which statement runs next, and what an error ends.
 
 use super::{
-    ast::{Callee, Located, ObjectName, Statement, TransactionStatement},
+    ast::{Callee, Located, ObjectName, Statement},
     parse::not_supported,
+    raise::shown,
     read::LOCKED,
     session::{Out, Session},
 };
@@ -229,9 +230,8 @@ impl Session {
             Statement::Use(name) => {
                 self.change_database(name)?;
                 out(Output::Database(self.database.clone()));
-                out(Output::Message(
-                    Message::new(5701, 10, format!("Changed database context to '{}'.", self.database)).state(2),
-                ));
+                let text = format!("Changed database context to '{}'.", self.database);
+                self.show(Message::new(5701, 0, text).state(2), out);
                 out(Output::Done(None));
             }
             Statement::Kill(spid) => self.kill(*spid)?,
@@ -296,67 +296,6 @@ impl Session {
         result
     }
 
-    /// THROW always ends the batch.
-    fn throw(&mut self, parts: Option<&(Expr, Expr, Expr)>) -> SqlResult<Raised> {
-        let message = match parts {
-            None => self.caught.last().cloned().ok_or_else(|| {
-                Message::new(
-                    10_704,
-                    15,
-                    "To rethrow an error, a THROW statement must be used inside a CATCH block. Insert the THROW statement inside a CATCH block, or add error parameters to the THROW statement.",
-                )
-            })?,
-            Some((number, text, state)) => {
-                let number = i32::try_from(self.integer(number)?).unwrap_or(0);
-                if number < 50_000 {
-                    return Err(Message::new(
-                        35_100,
-                        16,
-                        format!(
-                            "Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."
-                        ),
-                    ));
-                }
-                let (text, _) = self.scalar(text)?;
-                let state = u8::try_from(self.integer(state)?).unwrap_or(1);
-                Message::new(number, 16, shown(&text)).state(state)
-            }
-        };
-        Ok(Raised { message, ends: true, shown: false })
-    }
-
-    fn raise_error(&mut self, arguments: &[Expr], out: Out<'_>) -> Result<(), Raised> {
-        let [text, severity, state, rest @ ..] = arguments else {
-            return Err(Message::new(102, 15, "Incorrect syntax near 'RAISERROR'.").into());
-        };
-        let (text, kind) = self.scalar(text)?;
-        let class = u8::try_from(self.integer(severity)?.clamp(0, 25)).unwrap_or(16);
-        let state = u8::try_from(self.integer(state)?.clamp(0, 255)).unwrap_or(1);
-        let mut values = Vec::new();
-        for value in rest {
-            values.push(shown(&self.scalar(value)?.0));
-        }
-        let number = if super::kind::is_text(kind) { 50_000 } else { self.integer_of(&text) };
-        let message = Message::new(number, class, formatted(&shown(&text), &values)).state(state);
-        if message.class > 18 && !self.is_sysadmin() {
-            return Err(Message::new(2754, 16, "Error severity levels greater than 18 can only be specified by members of the sysadmin role, using the WITH LOG option.").into());
-        }
-        if message.is_error() && (self.tries > 0 || message.class >= 20) {
-            return Err(Raised { ends: true, message, shown: false });
-        }
-        self.error = if message.is_error() { number } else { 0 };
-        let error = message.is_error();
-        self.show(message, out);
-        if error {
-            out(Output::Done(None));
-        }
-        Ok(())
-    }
-
-    fn integer_of(&self, value: &Value) -> i32 {
-        if let Value::Int(number) = value { i32::try_from(*number).unwrap_or(50_000) } else { 50_000 }
-    }
-
     async fn execute_call(
         &mut self,
         into: Option<&str>,
@@ -415,151 +354,6 @@ impl Session {
         }
         Ok(())
     }
-
-    fn set_option(&mut self, option: &str, value: &str) -> SqlResult<()> {
-        let on = value == "ON";
-        match option {
-            "XACT_ABORT" => self.xact_abort = on,
-            "LOCK_TIMEOUT" => {
-                let millis: i64 = value.replace(' ', "").parse().unwrap_or(-1);
-                self.lock_timeout = u64::try_from(millis).ok().map(Duration::from_millis);
-            }
-            "IDENTITY_INSERT" => {
-                let table = value.trim_end_matches(" ON").trim_end_matches(" OFF").replace(' ', "");
-                let table = super::parse::object_name(&table)?.name.to_lowercase();
-                self.identity_insert = value.ends_with("ON").then_some(table);
-            }
-            "NOCOUNT"
-            | "ANSI_NULLS"
-            | "ANSI_PADDING"
-            | "ANSI_WARNINGS"
-            | "ARITHABORT"
-            | "QUOTED_IDENTIFIER"
-            | "CONCAT_NULL_YIELDS_NULL"
-            | "ANSI_NULL_DFLT_ON"
-            | "NUMERIC_ROUNDABORT"
-            | "TEXTSIZE"
-            | "LANGUAGE"
-            | "DATEFORMAT"
-            | "DATEFIRST"
-            | "TRANSACTION"
-            | "DEADLOCK_PRIORITY"
-            | "CURSOR_CLOSE_ON_COMMIT"
-            | "STATISTICS"
-            | "ANSI_DEFAULTS" => {}
-            "IMPLICIT_TRANSACTIONS" | "FMTONLY" | "NOEXEC" | "PARSEONLY" if !on => {}
-            "ROWCOUNT" if value == "0" => {}
-            _ => return Err(not_supported(&format!("SET {option} {value}"))),
-        }
-        Ok(())
-    }
-
-    fn kill(&mut self, spid: i64) -> SqlResult<()> {
-        self.need_server("ALTER ANY CONNECTION", || {
-            Message::new(6102, 14, "User does not have permission to use the KILL statement.")
-        })?;
-        if spid == i64::from(self.entry.spid) {
-            return Err(Message::new(6104, 16, "Cannot use KILL to kill your own process."));
-        }
-        if self.server.kill(spid) {
-            Ok(())
-        } else {
-            Err(Message::new(6106, 16, format!("Process ID {spid} is not an active process ID.")))
-        }
-    }
-
-    /// BEGIN, COMMIT, ROLLBACK, also for the driver.
-    pub(super) async fn transaction_statement(&mut self, statement: TransactionStatement) -> Result<(), Message> {
-        match statement {
-            TransactionStatement::Begin => {
-                self.depth += 1;
-                Ok(())
-            }
-            TransactionStatement::Rollback => {
-                if self.depth == 0 {
-                    return Err(Message::new(
-                        3903,
-                        16,
-                        "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
-                    ));
-                }
-                self.roll_back();
-                Ok(())
-            }
-            TransactionStatement::Commit => {
-                if self.depth == 0 {
-                    return Err(Message::new(
-                        3902,
-                        16,
-                        "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
-                    ));
-                }
-                if self.doomed {
-                    return Err(Message::new(
-                        3930,
-                        16,
-                        "The current transaction cannot be committed and cannot support operations that write to the log file. Roll back the transaction.",
-                    ));
-                }
-                self.depth -= 1;
-                if self.depth > 0 {
-                    return Ok(());
-                }
-                let spid = self.entry.spid;
-                let result = match self.transaction.take() {
-                    Some(open) => open.inner.commit().await,
-                    None => Ok(()),
-                };
-                self.server.release_locks(|held| held.spid == spid && held.by_transaction);
-                result
-            }
-        }
-    }
-
-    /// Ends the transaction without it.
-    pub(super) fn roll_back(&mut self) {
-        self.transaction = None;
-        self.depth = 0;
-        self.doomed = false;
-        let spid = self.entry.spid;
-        self.server.release_locks(|held| held.spid == spid && held.by_transaction);
-    }
-}
-
-/// A value as PRINT shows it.
-pub fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bit(bit) => i32::from(*bit).to_string(),
-        Value::Int(int) => int.to_string(),
-        Value::Float(float) => super::convert::float_text(*float),
-        Value::Decimal(decimal) => decimal.to_string(),
-        Value::Text(text) => text.clone(),
-        Value::Binary(bytes) => format!("0x{}", super::convert::to_hex(bytes)),
-        Value::Guid(guid) => guid.to_string().to_uppercase(),
-        Value::DateTime(micros) => super::convert::moment_text(*micros),
-    }
-}
-
-/// `%s`, `%d` and `%i` of RAISERROR.
-fn formatted(text: &str, values: &[String]) -> String {
-    let mut result = String::new();
-    let mut values = values.iter();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('%', Some('%')) => {
-                chars.next();
-                result.push('%');
-            }
-            ('%', Some('s' | 'd' | 'i' | 'u' | 'x')) => {
-                chars.next();
-                result.push_str(values.next().map_or("(null)", String::as_str));
-            }
-            _ => result.push(c),
-        }
-    }
-    result
 }
 
 /// `hh:mm[:ss[.fff]]`, at most a day.

@@ -1,15 +1,13 @@
 //! Logins, users, roles, permissions, certificates, endpoints; databases as a whole; availability groups.
 
 use super::{
-    ast::{DatabaseStatement, Securable, SecurityStatement, Verb},
-    session::{Out, Session},
+    ast::{Securable, SecurityStatement, Verb},
+    session::Session,
     write::setup,
 };
 use crate::{
     catalog::{On, SERVER_PERMISSIONS, cannot, database::Principal, exists},
-    ddl::GroupStatement,
     errors::{Message, SqlResult},
-    value::{Output, Value},
 };
 use rusqlite::types::Value as Lite;
 
@@ -398,134 +396,5 @@ impl Session {
             _ => return Err(super::parse::not_supported("This statement")),
         }
         self.write_all(&database, &statements).await
-    }
-
-    pub(super) async fn database_statement(&mut self, statement: &DatabaseStatement, out: Out<'_>) -> SqlResult<()> {
-        let instance = self.server.instance.clone();
-        match statement {
-            DatabaseStatement::Create(name) => {
-                self.need_server("CREATE ANY DATABASE", || {
-                    Message::new(262, 14, "CREATE DATABASE permission denied in database 'master'.")
-                })?;
-                instance.create_database(name).await
-            }
-            DatabaseStatement::Drop { names, if_exists } => {
-                for name in names {
-                    let missing = instance.shared().database(name).is_none();
-                    if missing && *if_exists {
-                        continue;
-                    }
-                    self.owns(name).map_err(|_| Message::new(3701, 11, format!("Cannot drop the database '{name}', because it does not exist or you do not have permission.")))?;
-                    let used = self.server.sessions().iter().any(|session| {
-                        let database = session.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        database.eq_ignore_ascii_case(name)
-                    });
-                    if used {
-                        return Err(Message::new(
-                            3702,
-                            16,
-                            format!("Cannot drop database \"{name}\" because it is currently in use."),
-                        )
-                        .state(3));
-                    }
-                    instance.drop_database(name).await?;
-                }
-                Ok(())
-            }
-            DatabaseStatement::Recovery(name, full) => {
-                self.owns(name)?;
-                instance.set_recovery(name, *full).await
-            }
-            DatabaseStatement::Hadr(name, statement) => {
-                self.owns(name)?;
-                for message in instance.execute_hadr(name, statement.clone()).await? {
-                    self.show(message, out);
-                }
-                Ok(())
-            }
-            DatabaseStatement::Ignored(name) => self.owns(name),
-            DatabaseStatement::Backup(name) => {
-                self.owns(name)?;
-                instance.backup_database(name).await?;
-                let text = format!(
-                    "BACKUP DATABASE successfully processed 1 pages in 0.001 seconds (7.812 MB/sec). Database '{name}' was not written anywhere: the stand-in keeps no backups."
-                );
-                self.show(Message::new(3014, 0, text), out);
-                Ok(())
-            }
-            DatabaseStatement::BackupLog(name) => {
-                self.owns(name)?;
-                instance.backup_log(name).await?;
-                self.show(
-                    Message::new(3014, 0, "BACKUP LOG successfully processed 1 pages in 0.001 seconds (7.812 MB/sec)."),
-                    out,
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// 5011 unless the login may alter the database.
-    fn owns(&self, name: &str) -> SqlResult<()> {
-        let known = self.server.instance.shared().database(name).is_some();
-        if !known {
-            return Err(Message::new(
-                911,
-                16,
-                format!("Database '{name}' does not exist. Make sure that the name is entered correctly."),
-            ));
-        }
-        let allowed = self.holds("ALTER ANY DATABASE", &On::Server)
-            || self.security(name).is_ok_and(|(security, user)| security.is_member(user, "db_owner"));
-        if allowed {
-            return Ok(());
-        }
-        Err(Message::new(
-            5011,
-            14,
-            format!(
-                "User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."
-            ),
-        ))
-    }
-
-    pub(super) async fn group_statement(
-        &mut self,
-        name: &str,
-        statement: &GroupStatement,
-        out: Out<'_>,
-    ) -> SqlResult<()> {
-        if !self.database.eq_ignore_ascii_case("master") {
-            return Err(Message::new(
-                35_208,
-                16,
-                "Availability-group DDL operations are permitted only when you are using the master database. Run the USE MASTER command, and retry your availability-group DDL command.",
-            ));
-        }
-        let on = On::Group(name.to_lowercase());
-        let (allowed, verb) = match statement {
-            GroupStatement::Create { .. } => (self.holds("CREATE AVAILABILITY GROUP", &On::Server), "create"),
-            GroupStatement::Join { .. } => {
-                (self.holds("CREATE AVAILABILITY GROUP", &On::Server) || self.holds("ALTER", &on), "join")
-            }
-            GroupStatement::Drop => (self.holds("CONTROL", &on) || self.holds("ALTER", &on), "drop"),
-            _ => (self.holds("ALTER", &on), "alter"),
-        };
-        if !allowed {
-            return Err(cannot(verb, "availability group", name));
-        }
-        let external = self
-            .context
-            .get("external_cluster")
-            .is_some_and(|(value, _)| matches!(value, Value::Text(text) if text.eq_ignore_ascii_case("yes")));
-        // The statement goes on when the client goes away: its outcome is then unknown to the client alone.
-        let instance = self.server.instance.clone();
-        let (group, statement) = (name.to_string(), statement.clone());
-        let work = tokio::spawn(async move { instance.execute_group(&group, statement, external).await });
-        let messages = work.await.map_err(|_| Message::new(41_149, 16, format!("Operation on the availability group '{name}' has been cancelled or terminated, either because of a connection timeout or cancellation by user.")))??;
-        for message in messages {
-            out(Output::Message(message));
-        }
-        Ok(())
     }
 }

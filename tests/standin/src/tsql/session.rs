@@ -206,8 +206,12 @@ impl Session {
     }
 
     /// Sends a message; 300 is followed by 297 as in SQL Server.
-    pub(super) fn show(&self, message: Message, out: Out<'_>) {
+    pub(super) fn show(&self, mut message: Message, out: Out<'_>) {
         let line = message.line;
+        // Severity 10 goes to the client as 0 (SQL Server docs, "Database Engine error severities").
+        if message.class == 10 {
+            message.class = 0;
+        }
         let denied = message.number == 300;
         out(Output::Message(message));
         if denied {

@@ -10,7 +10,7 @@ use crate::{
     value::Value,
 };
 
-const STATE: Option<&str> = Some("VIEW SERVER STATE");
+pub(super) const STATE: Option<&str> = Some("VIEW SERVER STATE");
 
 pub(super) const VIEWS: &[View] = &[
     View {
@@ -44,34 +44,10 @@ pub(super) const VIEWS: &[View] = &[
         rows: group_states,
     },
     View {
-        key: "sys.dm_hadr_database_replica_states",
-        columns: "database_id int, group_id uniqueidentifier, replica_id uniqueidentifier, group_database_id uniqueidentifier, is_local bit, is_primary_replica bit, synchronization_state tinyint, synchronization_state_desc nvarchar(60), is_commit_participant bit, synchronization_health tinyint, synchronization_health_desc nvarchar(60), database_state tinyint, database_state_desc nvarchar(60), is_suspended bit, suspend_reason tinyint, suspend_reason_desc nvarchar(60), recovery_lsn numeric(25,0), truncation_lsn numeric(25,0), last_sent_lsn numeric(25,0), last_sent_time datetime, last_received_lsn numeric(25,0), last_received_time datetime, last_hardened_lsn numeric(25,0), last_hardened_time datetime, last_redone_lsn numeric(25,0), last_redone_time datetime, log_send_queue_size bigint, log_send_rate bigint, redo_queue_size bigint, redo_rate bigint, filestream_send_rate bigint, end_of_log_lsn numeric(25,0), last_commit_lsn numeric(25,0), last_commit_time datetime, low_water_mark_for_ghosts bigint, secondary_lag_seconds bigint, quorum_commit_lsn numeric(25,0) >=15, quorum_commit_time datetime >=15, is_internal bit >=17",
-        permission: STATE,
-        rows: database_states,
-    },
-    View {
-        key: "sys.dm_hadr_database_replica_cluster_states",
-        columns: "replica_id uniqueidentifier, group_database_id uniqueidentifier, database_name sysname, is_failover_ready bit, is_pending_secondary_suspend bit, is_database_joined bit, recovery_lsn numeric(25,0), truncation_lsn numeric(25,0)",
-        permission: STATE,
-        rows: database_cluster_states,
-    },
-    View {
         key: "sys.dm_hadr_availability_replica_cluster_states",
         columns: "replica_id uniqueidentifier, replica_server_name nvarchar(256), group_id uniqueidentifier, join_state tinyint, join_state_desc nvarchar(60)",
         permission: STATE,
         rows: replica_cluster_states,
-    },
-    View {
-        key: "sys.dm_hadr_automatic_seeding",
-        columns: "start_time datetime, completion_time datetime, ag_id uniqueidentifier, ag_db_id uniqueidentifier, ag_remote_replica_id uniqueidentifier, operation_id uniqueidentifier, is_source bit, current_state nvarchar(60), performed_seeding bit, failure_state int, failure_state_desc nvarchar(60), error_code int, number_of_attempts int",
-        permission: STATE,
-        rows: seeding,
-    },
-    View {
-        key: "sys.dm_hadr_physical_seeding_stats",
-        columns: "local_physical_seeding_id uniqueidentifier, remote_physical_seeding_id uniqueidentifier, local_database_id int, local_database_name nvarchar(128), remote_machine_name nvarchar(128), role_desc nvarchar(60), internal_state_desc nvarchar(60), transfer_rate_bytes_per_second bigint, transferred_size_bytes bigint, database_size_bytes bigint, start_time_utc datetime, end_time_utc datetime, estimate_time_complete_utc datetime, total_disk_io_wait_time_ms bigint, total_network_wait_time_ms bigint, failure_code int, failure_message nvarchar(1024), failure_time_utc datetime, is_compression_enabled bit",
-        permission: STATE,
-        rows: physical_seeding,
     },
 ];
 
@@ -83,7 +59,7 @@ fn visible(state: &State) -> impl Iterator<Item = &GroupMoment> {
         .filter(|group| state.data.sees(&state.login, &On::Group(group.config.name.to_lowercase())))
 }
 
-fn moments(state: &State) -> impl Iterator<Item = &GroupMoment> {
+pub(super) fn moments(state: &State) -> impl Iterator<Item = &GroupMoment> {
     state.snapshot().groups.values()
 }
 
@@ -91,26 +67,16 @@ fn pick(names: &[&str], index: u8) -> Value {
     names.get(usize::from(index)).map_or(Value::Null, |name| text(*name))
 }
 
-fn described(value: u8, names: &[&str]) -> [Value; 2] {
+pub(super) fn described(value: u8, names: &[&str]) -> [Value; 2] {
     [int(value), pick(names, value)]
 }
 
-fn optional(value: Option<u8>, names: &[&str]) -> [Value; 2] {
+pub(super) fn optional(value: Option<u8>, names: &[&str]) -> [Value; 2] {
     value.map_or([Value::Null, Value::Null], |value| described(value, names))
 }
 
-const HEALTH: &[&str] = &["NOT_HEALTHY", "PARTIALLY_HEALTHY", "HEALTHY"];
+pub(super) const HEALTH: &[&str] = &["NOT_HEALTHY", "PARTIALLY_HEALTHY", "HEALTHY"];
 const RECOVERY: &[&str] = &["ONLINE_IN_PROGRESS", "ONLINE"];
-const SYNCHRONIZATION: &[&str] = &["NOT SYNCHRONIZING", "SYNCHRONIZING", "SYNCHRONIZED", "REVERTING", "INITIALIZING"];
-const SUSPENDED: &[&str] = &[
-    "SUSPEND_FROM_USER",
-    "SUSPEND_FROM_PARTNER",
-    "SUSPEND_FROM_REDO",
-    "SUSPEND_FROM_CAPTURE",
-    "SUSPEND_FROM_APPLY",
-    "SUSPEND_FROM_RESTART",
-    "SUSPEND_FROM_UNDO",
-];
 
 fn groups(state: &State, _: &str) -> Rows {
     let row = |group: &GroupMoment| {
@@ -201,12 +167,16 @@ fn routing(state: &State, _: &str) -> Rows {
 }
 
 /// The copy of a database on a replica, as this instance knows it.
-fn copy<'a>(group: &GroupMoment, database: &'a GroupDatabaseMoment, replica: &str) -> Option<&'a CopyMoment> {
+pub(super) fn copy<'a>(
+    group: &GroupMoment,
+    database: &'a GroupDatabaseMoment,
+    replica: &str,
+) -> Option<&'a CopyMoment> {
     if replica == group.me { database.local.as_ref() } else { database.remote.get(replica) }
 }
 
 /// Health of one copy: SQL Server docs, "sys.dm_hadr_database_replica_states".
-fn copy_health(group: &GroupMoment, replica: &str, copy: &CopyMoment) -> u8 {
+pub(super) fn copy_health(group: &GroupMoment, replica: &str, copy: &CopyMoment) -> u8 {
     let synchronous = group.config.replicas.get(replica).is_some_and(|replica| replica.availability_mode == 1);
     match (copy.state, synchronous) {
         (0, _) => 0,
@@ -318,114 +288,6 @@ fn group_states(state: &State, _: &str) -> Rows {
     moments(state).map(row).collect()
 }
 
-/// An LSN as SQL Server writes it: virtual log file, block, slot.
-fn lsn(position: u64) -> Value {
-    let block = i128::from(position) * 100_000;
-    Value::Decimal(37 * 1_000_000_000_000_000 + block + 1)
-}
-
-fn database_states(state: &State, _: &str) -> Rows {
-    let mut rows = Rows::new();
-    for group in moments(state) {
-        for (name, database) in &group.databases {
-            let id = state.database_id(name);
-            let end = database.local.as_ref().map_or(0, |copy| copy.hardened);
-            for (replica, config) in &group.config.replicas {
-                let Some(copy) = copy(group, database, replica) else { continue };
-                rows.push(database_state(state, group, database, (replica, config.id), copy, (id, end)));
-            }
-        }
-    }
-    rows
-}
-
-fn database_state(
-    state: &State,
-    group: &GroupMoment,
-    database: &GroupDatabaseMoment,
-    (replica, replica_id): (&str, uuid::Uuid),
-    copy: &CopyMoment,
-    (id, end): (Option<i64>, u64),
-) -> Vec<Value> {
-    let local = replica == group.me;
-    let primary = local && group.role == Role::Primary;
-    let [sync, sync_desc] = described(copy.state, SYNCHRONIZATION);
-    let [health, health_desc] = described(copy_health(group, replica, copy), HEALTH);
-    let [reason, reason_desc] = optional(copy.suspended, SUSPENDED);
-    let database_state = local.then_some(if group.role == Role::Resolving { 2 } else { 0 });
-    let [online, online_desc] = optional(database_state, &["ONLINE", "RESTORING", "RECOVERING"]);
-    let now = Value::DateTime(state.server.now());
-    let other = |value: Value| if primary { Value::Null } else { value };
-    vec![
-        maybe(id, int),
-        Value::Guid(group.config.id),
-        Value::Guid(replica_id),
-        Value::Guid(database.id),
-        Value::Bit(local),
-        Value::Bit(primary),
-        sync,
-        sync_desc,
-        Value::Bit(copy.state == 2 && !primary),
-        health,
-        health_desc,
-        online,
-        online_desc,
-        Value::Bit(copy.suspended.is_some()),
-        reason,
-        reason_desc,
-        lsn(copy.redone),
-        lsn(0),
-        other(lsn(copy.hardened)),
-        other(now.clone()),
-        other(lsn(copy.hardened)),
-        other(now.clone()),
-        lsn(copy.hardened),
-        other(now.clone()),
-        other(lsn(copy.redone)),
-        other(now.clone()),
-        other(int(i64::try_from(end.saturating_sub(copy.hardened)).unwrap_or(0))),
-        other(int(0)),
-        other(int(i64::try_from(copy.redo_queue()).unwrap_or(0))),
-        other(int(0)),
-        int(0),
-        lsn(copy.hardened),
-        lsn(copy.redone),
-        now,
-        int(0),
-        other(int(0)),
-        lsn(copy.redone),
-        Value::Null,
-        Value::Bit(false),
-    ]
-}
-
-fn database_cluster_states(state: &State, _: &str) -> Rows {
-    let mut rows = Rows::new();
-    for group in moments(state) {
-        for (name, database) in &group.databases {
-            for (replica, config) in group.config.replicas.iter().filter(|(_, config)| config.holds_data()) {
-                let ready = database.synchronized.contains(replica);
-                let joined = if *replica == group.me {
-                    database.local.is_some()
-                } else {
-                    ready || database.remote.get(replica).is_some_and(|copy| copy.state > 0)
-                };
-                rows.push(vec![
-                    Value::Guid(config.id),
-                    Value::Guid(database.id),
-                    text(name),
-                    Value::Bit(ready),
-                    Value::Bit(false),
-                    Value::Bit(joined),
-                    lsn(0),
-                    lsn(0),
-                ]);
-            }
-        }
-    }
-    rows
-}
-
 fn replica_cluster_states(state: &State, _: &str) -> Rows {
     let mut rows = Rows::new();
     for group in moments(state) {
@@ -433,67 +295,6 @@ fn replica_cluster_states(state: &State, _: &str) -> Rows {
             let joined = replica.joined || *name == group.me;
             let [join, join_desc] = described(u8::from(joined), &["NOT_JOINED", "JOINED_STANDALONE"]);
             rows.push(vec![Value::Guid(replica.id), text(name), Value::Guid(group.config.id), join, join_desc]);
-        }
-    }
-    rows
-}
-
-fn seeding(state: &State, _: &str) -> Rows {
-    let mut rows = Rows::new();
-    for group in moments(state) {
-        for operation in &group.seeding {
-            let database = group.databases.get(&operation.database).map(|database| database.id);
-            let remote = group.config.replicas.get(&operation.partner).map(|replica| replica.id);
-            let failure = (operation.failure != 0).then_some(operation.failure);
-            rows.push(vec![
-                moment(operation.started),
-                maybe(operation.ended, moment),
-                Value::Guid(group.config.id),
-                maybe(database, Value::Guid),
-                maybe(remote, Value::Guid),
-                maybe(database, Value::Guid),
-                Value::Bit(operation.source),
-                text(operation.state),
-                Value::Bit(true),
-                maybe(failure, int),
-                maybe(failure, |_| text("Seeding")),
-                maybe(failure, |_| int(0)),
-                int(1),
-            ]);
-        }
-    }
-    rows
-}
-
-fn physical_seeding(state: &State, _: &str) -> Rows {
-    let mut rows = Rows::new();
-    for group in moments(state) {
-        for operation in &group.seeding {
-            let database = group.databases.get(&operation.database).map(|database| database.id);
-            let id = maybe(database, Value::Guid);
-            let size = |bytes: u64| int(i64::try_from(bytes).unwrap_or(i64::MAX));
-            let failure = (operation.failure != 0).then_some(operation.failure);
-            rows.push(vec![
-                id.clone(),
-                id,
-                maybe(state.database_id(&operation.database), int),
-                text(&operation.database),
-                text(&operation.partner),
-                text(if operation.source { "Source" } else { "Destination" }),
-                text(operation.state),
-                int(0),
-                size(operation.moved),
-                size(operation.size),
-                moment(operation.started),
-                maybe(operation.ended, moment),
-                Value::Null,
-                int(0),
-                int(0),
-                maybe(failure, int),
-                Value::Null,
-                maybe(operation.ended.filter(|_| failure.is_some()), moment),
-                Value::Bit(false),
-            ]);
         }
     }
     rows

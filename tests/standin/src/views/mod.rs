@@ -3,6 +3,7 @@
 //! A statement that names a view gets it as a temporary table of SQLite, made before and dropped after it.
 
 mod databases;
+mod group_databases;
 mod groups;
 mod objects;
 mod principals;
@@ -33,9 +34,17 @@ pub struct View {
 
 /// Every view.
 fn all() -> impl Iterator<Item = &'static View> {
-    [groups::VIEWS, databases::VIEWS, security::VIEWS, principals::VIEWS, server::VIEWS, objects::VIEWS]
-        .into_iter()
-        .flatten()
+    [
+        groups::VIEWS,
+        group_databases::VIEWS,
+        databases::VIEWS,
+        security::VIEWS,
+        principals::VIEWS,
+        server::VIEWS,
+        objects::VIEWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// A view by schema and name.
