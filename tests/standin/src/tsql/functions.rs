@@ -98,6 +98,7 @@ const FUNCTIONS: &[(&str, Implementation)] = &[
     ("tsql_datediff", |a| super::functions_dates::difference(&arg(a, 0), &arg(a, 1), &arg(a, 2))),
     ("tsql_dateadd", |a| super::functions_dates::add(&arg(a, 0), &arg(a, 1), &arg(a, 2))),
     ("tsql_hashbytes", hash),
+    ("tsql_guid", row_guid),
     ("tsql_parsename", |a| text2(a, |t, n| t.rsplit('.').nth(count(n).saturating_sub(1)).unwrap_or_default().into())),
 ];
 
@@ -112,6 +113,8 @@ pub fn install(connection: &Connection) -> rusqlite::Result<()> {
         Ok(uuid::Uuid::new_v4().to_string().to_uppercase())
     })?;
     connection.create_collation("TSQL", compare)?;
+    // Whoever finds the database locked waits on tokio's clock, not inside SQLite.
+    connection.busy_timeout(std::time::Duration::ZERO)?;
     connection.execute_batch("PRAGMA foreign_keys = ON")
 }
 
@@ -439,6 +442,16 @@ fn round(arguments: Arguments<'_>) -> SqlResult<Value> {
             other => other,
         }
     })
+}
+
+/// A GUID of a row, from the one that its statement drew.
+fn row_guid(arguments: Arguments<'_>) -> SqlResult<Value> {
+    let seed = uuid::Uuid::parse_str(&plain_text(&arg(arguments, 0))).unwrap_or_default();
+    let mixed =
+        sha2::Sha256::new().chain_update(seed.as_bytes()).chain_update(plain_text(&arg(arguments, 1))).finalize();
+    let bytes = mixed.iter().take(16).fold(0u128, |sum, byte| sum << 8 | u128::from(*byte));
+    let guid = uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid();
+    Ok(Value::Text(guid.to_string().to_uppercase()))
 }
 
 fn hash(arguments: Arguments<'_>) -> SqlResult<Value> {

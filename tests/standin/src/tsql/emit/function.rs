@@ -307,6 +307,12 @@ impl Emitter<'_> {
                 Piece::new(format!("tsql_cast({now}, 'datetime', NULL)"), Some(SqlType::DateTime))
             }
             "sysdatetime" | "sysutcdatetime" => Piece::new(now, Some(SqlType::DateTime2(7))),
+            // A replayed statement draws one GUID; its rows get different ones from it, the same everywhere.
+            "newid" | "newsequentialid" if self.replayed && self.row.is_some() => {
+                let row = self.row.as_deref().unwrap_or("0");
+                let drawn = literal(&self.facts.uuid().to_string());
+                Piece::new(format!("tsql_guid({drawn}, {row})"), Some(SqlType::Guid))
+            }
             "newid" | "newsequentialid" if self.replayed => {
                 Piece::new(literal(&self.facts.uuid().to_string().to_uppercase()), Some(SqlType::Guid))
             }

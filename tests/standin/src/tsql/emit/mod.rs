@@ -99,6 +99,8 @@ pub struct Emitter<'a> {
     ctes: Vec<(String, Vec<NamedKind>)>,
     used: Used,
     depth: usize,
+    /// SQLite text that tells rows apart, where NEWID differs by row.
+    row: Option<String>,
 }
 
 /// Nesting of expressions and queries (error 8631 beyond).
@@ -107,7 +109,7 @@ const DEEPEST: usize = 700;
 impl<'a> Emitter<'a> {
     /// An emitter. `replayed`: for a statement that changes data.
     pub fn new(facts: &'a dyn Facts, replayed: bool) -> Self {
-        Self { facts, replayed, scopes: vec![], ctes: vec![], used: Used::default(), depth: 0 }
+        Self { facts, replayed, scopes: vec![], ctes: vec![], used: Used::default(), depth: 0, row: None }
     }
 
     /// A whole query.

@@ -48,6 +48,9 @@ pub fn target_of_insert(insert: &Insert) -> SqlResult<ObjectName> {
     }
 }
 
+/// Tells the rows of a SELECT apart.
+const ROW_NUMBER: &str = "row_number() OVER ()";
+
 fn store(sql: &str, column: &str, kind: SqlType) -> String {
     format!("tsql_store({sql}, {}, {})", literal(&kind::text(kind)), literal(column))
 }
@@ -99,6 +102,7 @@ impl Emitter<'_> {
             names.push(quote(column));
             values.push(format!("{next} + (row_number() OVER () - 1) * {increment}"));
         }
+        self.row = Some(ROW_NUMBER.into());
         for (column, default) in &target.defaults {
             if !columns.iter().any(|(name, _)| name.eq_ignore_ascii_case(column)) {
                 let kind = find(column).map_or(SqlType::Variant, |(_, kind)| *kind);
@@ -138,7 +142,10 @@ impl Emitter<'_> {
                 }
                 self.values(values)?
             }
-            _ => self.query(source)?,
+            _ => {
+                self.row = Some(ROW_NUMBER.into());
+                self.query(source)?
+            }
         };
         let width = if columns.is_empty() { None } else { Some(columns.len()) };
         Ok((sql, width))
@@ -159,6 +166,7 @@ impl Emitter<'_> {
         let others: Vec<_> = others.into_iter().map(|relation| TableWithJoins { relation, joins: vec![] }).collect();
         relations.extend(self.relations(&others)?);
         self.scopes.push(relations);
+        self.row = Some(format!("{}.rowid", quote(&alias)));
         let mut assignments = Vec::new();
         for assignment in &update.assignments {
             let AssignmentTarget::ColumnName(column) = &assignment.target else {

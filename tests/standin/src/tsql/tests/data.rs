@@ -112,3 +112,25 @@ async fn temporary_tables_belong_to_their_session() {
     assert_eq!(run(&mut one, "SELECT a FROM #t").await.row(), ["1"]);
     assert_eq!(run(&mut two, "SELECT a FROM #t").await.numbers(), [208]);
 }
+
+#[tokio::test]
+async fn newid_differs_by_row_and_survives_a_crash() {
+    let disk = Disk::memory();
+    let server = start(&disk, "16.0.4225.2").await;
+    let mut session = login(&server, "sa", "").await.unwrap();
+    run(&mut session, "CREATE TABLE t (id int, a uniqueidentifier DEFAULT NEWID() UNIQUE, b uniqueidentifier)")
+        .await
+        .fine();
+    run(&mut session, "INSERT INTO t (id, b) VALUES (1, NEWID()), (2, NEWID()), (3, NULL)").await.fine();
+    run(&mut session, "INSERT INTO t (id, a, b) SELECT id + 3, NEWID(), b FROM t; UPDATE t SET b = NEWID()")
+        .await
+        .fine();
+    let all =
+        "SELECT COUNT(DISTINCT a), COUNT(DISTINCT b), MIN(CAST(a AS nchar(36))), MAX(CAST(b AS nchar(36))) FROM t";
+    let before = run(&mut session, all).await.row();
+    assert_eq!(before[..2], ["6", "6"]);
+    server.instance.crash();
+    let server = start(&disk, "16.0.4225.2").await;
+    let mut session = login(&server, "sa", "").await.unwrap();
+    assert_eq!(run(&mut session, all).await.row(), before);
+}
