@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for FAILOVER: the role is looked at meanwhile.
 const FAILOVER_PATIENCE: Duration = Duration::from_millis(200);
 
+/// A role changes a moment after its statement returned; the same statement again would only start it over.
+const ROLE_CHANGE: Duration = Duration::from_secs(2);
+
 /// A batch that runs.
 pub struct Running {
     step: Step,
@@ -69,6 +72,8 @@ enum Answer {
     Kubernetes(Result<(), k8s::Error>),
     /// It runs longer than a pass waits.
     Later,
+    /// It went through a moment ago; its effect does not show yet.
+    Before,
 }
 
 /// How a step ended.
@@ -86,6 +91,7 @@ impl Ended {
 /// Takes the steps of a plan.
 pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Done {
     let mut done = Done::default();
+    memory.accepted.retain(|(_, at)| at.elapsed() < ROLE_CHANGE);
     for wave in &plan.waves {
         for step in wave {
             actor.start(step, memory);
@@ -96,6 +102,7 @@ pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Don
             let ended = match answer {
                 Answer::Instance(answer) => ended(step, answer, memory),
                 Answer::Kubernetes(answer) => written(answer),
+                Answer::Before => continue,
                 Answer::Later => {
                     good = false;
                     done.steps.push(format!("{} runs", words(step)));
@@ -127,7 +134,7 @@ impl Actor<'_> {
     /// Sends the batches of a step, unless they are running already.
     fn start(&self, step: &Step, memory: &mut Memory) {
         let Some(replica) = step.instance() else { return };
-        if memory.running.iter().any(|running| running.step == *step) {
+        if memory.running.iter().any(|running| running.step == *step) || was_accepted(step, memory) {
             return;
         }
         let batches = self.batches(step, replica);
@@ -186,6 +193,7 @@ impl Actor<'_> {
                 match (recorded, running) {
                     (Some(answer), _) => (Answer::Kubernetes(answer), None),
                     (None, Some(running)) => wait(running).await,
+                    (None, None) if step.instance().is_some() => (Answer::Before, None),
                     (None, None) => (Answer::Kubernetes(writes.step(step, seen).await), None),
                 }
             }
@@ -202,6 +210,11 @@ impl Actor<'_> {
         memory.running = mine;
         answers
     }
+}
+
+/// Whether the same statement went through a moment ago.
+fn was_accepted(step: &Step, memory: &Memory) -> bool {
+    memory.accepted.iter().any(|(accepted, _)| accepted == step)
 }
 
 async fn wait(mut running: Running) -> (Answer, Option<Running>) {
@@ -244,6 +257,9 @@ pub async fn collect(memory: &mut Memory) {
 }
 
 fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
+    if answer.is_ok() && matches!(step, Step::StandDown { .. } | Step::Follow { .. }) {
+        memory.accepted.push((step.clone(), Instant::now()));
+    }
     if let Step::Failover { epoch, .. } = step {
         remember_failover(*epoch, &answer, memory);
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::v1alpha1::AvailabilityGroupStatus,
     decide::{
-        ElectionState, Observation, Reason,
+        ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
         observation::{DatabaseUser, FailoverMemo, Probe, Replica},
     },
@@ -54,6 +54,8 @@ pub struct Memory {
     pub failover: Option<FailoverMemo>,
     /// Batches that outlived the pass that sent them.
     pub running: Vec<Running>,
+    /// Statements that return before their effect shows, and when each went through.
+    pub accepted: Vec<(Step, Instant)>,
     /// Failures in a row.
     pub backoff: Backoff,
     /// Nothing was wrong and nothing was done in the last pass.

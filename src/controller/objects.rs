@@ -32,6 +32,15 @@ pub async fn apply(kube: &Kube, group: &Group, members: &BTreeSet<ReplicaName>, 
     for set in resources::stateful_sets(&with_members(group, members)) {
         kube.apply(&set).await?;
     }
+    for set in resources::retired_sets(group, members) {
+        kube.remove(&set).await?;
+    }
+    for (claim, size) in resources::claims(group) {
+        // A class that cannot expand must not hold up the rest: the claim says so itself.
+        if let Err(Error::Refused(why)) = kube.grow(&group.namespace, &claim, &size).await {
+            tracing::warn!(group = %group.name, namespace = group.namespace, why, "volume not grown");
+        }
+    }
     Ok(())
 }
 

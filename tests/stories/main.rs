@@ -10,3 +10,4 @@ mod engine;
 mod kubernetes;
 mod leader;
 mod nodes;
+mod operator;
