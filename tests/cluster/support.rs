@@ -99,7 +99,7 @@ pub(crate) struct Namespace(pub(crate) &'static str);
 impl Namespace {
     /// `restricted` Pod Security is enforced in it, as on a careful cluster.
     pub(crate) fn new(name: &'static str) -> Self {
-        kubectl(&["delete", "namespace", name, "--ignore-not-found", "--timeout=60s"]);
+        kubectl(&["delete", "namespace", name, "--ignore-not-found", "--timeout=240s"]);
         apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ));

@@ -45,6 +45,12 @@ pub(crate) fn install(layout: &Layout, progress: Progress) -> Result<()> {
 pub(crate) fn example(layout: &Layout) -> Result<()> {
     let file = binaries::workspace()?.join("deploy/examples/three-synchronous.yaml");
     let manifest = with_image(&fs::read_to_string(&file).at(&file)?, "mssql", images::STANDIN);
+    // One that is just being deleted would take the new objects with it.
+    shell::wait_until(180, "an earlier namespace of the example to be gone", || {
+        let phase = ["get", "namespace", SHOP, "--ignore-not-found", "--output=jsonpath={.status.phase}"];
+        let phase = kubectl::output(layout, &phase)?;
+        Ok(Look::when(phase != "Terminating", phase))
+    })?;
     let namespace = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {SHOP}}}}}");
     kubectl::apply(layout, &namespace)?;
     kubectl::apply(layout, &manifest)
