@@ -5,12 +5,15 @@ use standin::{
     errors::{Message, SqlResult},
     faults::{FailoverEngine, Faults, Switches},
     group::{Endpoint, Identity, roles::Role},
-    instance::{Config, Disk, Instance},
+    instance::{Config, Disk, Instance, MemoryDisk},
     sim::SimNet,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -27,6 +30,7 @@ pub struct Keys {
     certificates: Mutex<BTreeMap<String, Vec<u8>>>,
     denied: Mutex<BTreeSet<String>>,
     changes: watch::Sender<u64>,
+    stops: AtomicU64,
 }
 
 impl Identity for Keys {
@@ -36,6 +40,10 @@ impl Identity for Keys {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn stops(&self) -> u64 {
+        self.stops.load(Ordering::SeqCst)
     }
 
     fn authorize(&self, certificate: &[u8]) -> bool {
@@ -58,6 +66,7 @@ fn keys() -> Arc<Keys> {
         certificates: Mutex::default(),
         denied: Mutex::default(),
         changes: watch::Sender::new(0),
+        stops: AtomicU64::new(0),
     })
 }
 
@@ -66,7 +75,7 @@ pub struct Cluster {
     pub names: Vec<String>,
     pub running: BTreeMap<String, Instance>,
     pub keys: BTreeMap<String, Arc<Keys>>,
-    disks: BTreeMap<String, Disk>,
+    pub disks: BTreeMap<String, Disk>,
     pub switches: Switches,
     modes: BTreeMap<String, &'static str>,
 }
@@ -107,11 +116,24 @@ impl Cluster {
             seed: name.bytes().map(u64::from).sum(),
         };
         self.net.kill(name);
+        self.disk(name).repair();
         let network = self.net.host(name);
         let instance = Instance::start(config, network, Faults::new(self.switches.clone()), self.keys[name].clone())
             .await
             .unwrap();
         self.running.insert(name.into(), instance);
+    }
+
+    pub fn disk(&self, name: &str) -> Arc<MemoryDisk> {
+        match &self.disks[name] {
+            Disk::Memory(disk) => disk.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The volume is lost.
+    pub fn lose_disk(&mut self, name: &str) {
+        self.disks.insert(name.into(), Disk::memory());
     }
 
     pub fn crash(&mut self, name: &str) {
@@ -177,6 +199,38 @@ impl Cluster {
             }),
         )
         .await
+    }
+
+    pub async fn join(&self, name: &str) -> SqlResult<Vec<Message>> {
+        self.statement(name, GroupStatement::Join { cluster_type: Some("EXTERNAL".into()) }).await
+    }
+
+    /// Turns switches on every instance that runs, and on those that start later.
+    pub fn turn(&mut self, turn: impl Fn(&mut Switches)) {
+        turn(&mut self.switches);
+        self.running.values().for_each(|instance| instance.faults().set(&turn));
+    }
+
+    pub fn group(&self, name: &str) -> standin::instance::snapshot::GroupMoment {
+        self.running[name].snapshot().groups[GROUP].clone()
+    }
+
+    /// Stops and starts the mirroring endpoint.
+    pub fn restart_endpoint(&self, name: &str) {
+        let keys = &self.keys[name];
+        keys.stops.fetch_add(1, Ordering::SeqCst);
+        keys.changes.send_modify(|count| *count += 1);
+    }
+
+    /// FAILOVER and everybody else SECONDARY, without ceremony.
+    pub async fn promote(&self, name: &str) {
+        self.statement(name, GroupStatement::Failover).await.unwrap();
+        self.until("primary", |c| c.role(name) == Some(Role::Primary)).await;
+    }
+
+    pub async fn follow(&self, name: &str) {
+        self.statement(name, GroupStatement::SetRoleSecondary).await.unwrap();
+        self.until("following", |c| c.connected(name)).await;
     }
 
     /// Replicas marked synchronized in a copy of the configuration.
