@@ -268,6 +268,7 @@ impl<'a> Following<'a> {
         for name in gone {
             super::membership::leave_database(self.group, self.shared, &name, true).map_err(io::Error::other)?;
         }
+        self.told.retain(|told| config.databases.contains_key(told.trim_end_matches('\0')));
         self.group.touch();
         let mut answers = vec![Frame::Accepted(number)];
         answers.extend(self.suspensions()?);

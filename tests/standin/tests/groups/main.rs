@@ -3,7 +3,10 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod cluster;
+mod crashes;
 mod histories;
+mod roles;
+mod seeding;
 
 use cluster::{ASYNC, Cluster, SYNC, WITNESS};
 use standin::{ddl::GroupStatement, faults::FailoverEngine, group::roles::Role};
