@@ -50,7 +50,8 @@ async fn survives(rows: i64, bytes: usize, crashes: impl Iterator<Item = u64>) {
             let Some(acknowledged) = acknowledged else { continue };
             let database = Database::open(&disk, "db", true).unwrap();
             let found = count(&database).await;
-            let story = format!("crash at write {writes}, {kept} of 1000 kept: {acknowledged} acknowledged, {found} found");
+            let story =
+                format!("crash at write {writes}, {kept} of 1000 kept: {acknowledged} acknowledged, {found} found");
             assert!(found == acknowledged || found == acknowledged + 1, "{story}");
             drop(database);
             // And it goes on.
@@ -147,7 +148,11 @@ fn the_core_holds_on_many_threads() {
                     cluster.follow(name).await;
                 }
             }
-            cluster.until("whole", |c| c.synchronized(primary).len() == 3 && c.running[primary].open(DATABASE, false).is_ok()).await;
+            cluster
+                .until("whole", |c| {
+                    c.synchronized(primary).len() == 3 && c.running[primary].open(DATABASE, false).is_ok()
+                })
+                .await;
             let ids = round as i64 * 100..round as i64 * 100 + 40;
             let writes = ids.map(|id| {
                 let cluster = &cluster;

@@ -69,7 +69,9 @@ async fn a_large_database_is_seeded_in_pieces_with_progress_while_writes_go_on()
     assert_eq!(big_rows(&cluster, "sql-2").await, 40);
     assert_eq!(cluster.rows("sql-2").await.unwrap(), [5].into());
     let rows = cluster.group("sql-0").seeding;
-    assert!(rows.iter().any(|row| row.source && row.state == "COMPLETED" && row.moved == row.size && row.size > 10 << 20));
+    assert!(
+        rows.iter().any(|row| row.source && row.state == "COMPLETED" && row.moved == row.size && row.size > 10 << 20)
+    );
 }
 
 #[tokio::test(start_paused = true)]
