@@ -43,6 +43,7 @@ pub async fn failover(shared: &Arc<Shared>, group: &Arc<Group>, force: bool, ext
             group.persist(&mut state, |copy| copy.promised = number)?;
         }
         state.pending_failover = true;
+        state.asked = None;
         state.intent += 1;
         (number, state.intent)
     };

@@ -114,6 +114,8 @@ pub struct State {
     pub reign: u64,
     /// Grows with every statement that asks for a role: a later one takes an earlier one back.
     pub intent: u64,
+    /// The role that was asked for and has not come yet.
+    pub asked: Option<Role>,
     /// Since when it has this role.
     pub since: Instant,
     /// Fork of the records of this reign.
@@ -176,6 +178,7 @@ impl Group {
             pending_failover: false,
             reign: 1,
             intent: 0,
+            asked: None,
             since: Instant::now(),
             fork: 0,
             pending: None,
@@ -295,6 +298,7 @@ impl Group {
             state.reign += 1;
             state.since = Instant::now();
             state.pending_failover = false;
+            state.asked = None;
             state.following = None;
             state.partners.clear();
             state.pending = None;

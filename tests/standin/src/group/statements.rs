@@ -222,8 +222,13 @@ async fn set_role_secondary(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResu
 fn change_later(shared: &Arc<Shared>, group: &Arc<Group>, role: Role) {
     let intent = {
         let mut state = group.state();
+        if state.asked == Some(role) {
+            // Said again, it does not begin again.
+            return;
+        }
         state.intent += 1;
         state.pending_failover = false;
+        state.asked = (state.role != role).then_some(role);
         if state.role == role {
             return;
         }

@@ -41,6 +41,16 @@ async fn offline_takes_back_a_role_that_was_asked_for_and_has_not_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_role_statement_said_again_and_again_does_not_begin_again() {
+    let cluster = three(1).await;
+    for _ in 0..6 {
+        cluster.statement("sql-2", GroupStatement::Offline).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(cluster.role("sql-2"), Some(Role::Resolving));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_candidate_alone_becomes_primary_unless_a_majority_must_promise_and_never_acknowledges() {
     for engine in FailoverEngine::ALL {
         let cluster = Cluster::new(3, engine, &[SYNC, SYNC, SYNC]).await;
