@@ -162,13 +162,11 @@ impl<'a> View<'a> {
     pub fn count_in_words(&self) -> String {
         let seen: Vec<_> = self.answering().map(|(name, _, group)| format!("{name} at {}", group.number)).collect();
         let missing: Vec<_> = self.missing().into_iter().map(|m| format!("{} ({})", m.replica, m.why)).collect();
-        format!(
-            "{} of {} sequence numbers seen{}; missing: {}",
-            seen.len(),
-            self.need(),
-            in_brackets(&seen),
-            joined(&missing)
-        )
+        let need = self.need();
+        let count =
+            if seen.len() < need as usize { format!("{} of {need}", seen.len()) } else { seen.len().to_string() };
+        let numbers = format!("{count} sequence numbers seen{}", in_brackets(&seen));
+        if missing.is_empty() { numbers } else { format!("{numbers}; missing: {}", missing.join(", ")) }
     }
 }
 
@@ -184,8 +182,4 @@ pub fn utc(second: i64) -> String {
 
 fn in_brackets(items: &[String]) -> String {
     if items.is_empty() { String::new() } else { format!(" ({})", items.join(", ")) }
-}
-
-fn joined(items: &[String]) -> String {
-    if items.is_empty() { "nobody".into() } else { items.join(", ") }
 }

@@ -149,12 +149,9 @@ fn conditions(view: &View<'_>, plan: &Plan, routed: bool, synchronized: u32, wan
     );
     let complete = plan.reason == Reason::Healthy || plan.reason == Reason::Paused;
     let all = available.status == Truth::True && in_sync.status == Truth::True && quorum.status == Truth::True;
-    let ready = Condition {
-        kind: "Ready",
-        status: (all && complete).into(),
-        reason: plan.reason,
-        message: plan.message.clone(),
-    };
+    let healthy = || format!("{}; {}", available.message, in_sync.message);
+    let message = if plan.message.is_empty() { healthy() } else { plan.message.clone() };
+    let ready = Condition { kind: "Ready", status: (all && complete).into(), reason: plan.reason, message };
     let blocked = blocks(plan.reason).then(|| Condition {
         kind: "FailoverBlocked",
         status: Truth::True,
@@ -288,7 +285,11 @@ fn failover_ready(view: &View<'_>) -> Condition {
         return condition(
             false,
             Reason::AntiFlap,
-            format!("an unplanned failover within {} s waits", group.failover.minimum_interval.as_secs()),
+            format!(
+                "there was an unplanned failover less than {} s ago (spec.failover.minimumIntervalSeconds); another one \
+                 would wait for the rest",
+                group.failover.minimum_interval.as_secs()
+            ),
         );
     }
     condition(true, Reason::Healthy, "a synchronized secondary can take over".into())

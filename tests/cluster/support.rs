@@ -99,11 +99,18 @@ pub(crate) struct Namespace(pub(crate) &'static str);
 impl Namespace {
     /// `restricted` Pod Security is enforced in it, as on a careful cluster.
     pub(crate) fn new(name: &'static str) -> Self {
+        Self(name).empty();
         kubectl(&["delete", "namespace", name, "--ignore-not-found", "--timeout=240s"]);
         apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ));
         Self(name)
+    }
+
+    /// Groups and their pods go first: a namespace with a pod that may take 120 s to end is looked at again after 61 s only.
+    fn empty(&self) {
+        let _ = try_kubectl(&["delete", "availabilitygroups", "--all", "-n", self.0, "--timeout=60s"]);
+        let _ = try_kubectl(&["wait", "--for=delete", "pods", "--all", "-n", self.0, "--timeout=60s"]);
     }
 }
 
@@ -115,6 +122,7 @@ impl Drop for Namespace {
                 println!("{}", try_kubectl(&["get", kind, "-n", self.0, "-o", "wide"]).unwrap_or_else(|error| error));
             }
         }
+        self.empty();
         let _ = try_kubectl(&["delete", "namespace", self.0, "--wait=false"]);
     }
 }

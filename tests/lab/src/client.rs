@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 use tiberius::{AuthMethod, Client, ColumnData, Config, EncryptionLevel};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
 use crate::error::{AtPath as _, Error, Result};
@@ -106,11 +106,21 @@ pub(crate) struct Sql {
     batch: String,
 }
 
-/// Runs one batch and prints its first result, one JSON array for each row.
+/// How long to try to connect; a service needs a moment to follow its selector.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// Runs one batch and prints its first result, one JSON array for each row. Nothing is sent twice.
 pub(crate) fn sql(sql: Sql) -> Result<i32> {
     runtime()?.block_on(async move {
         let config = sql.server.config()?;
-        let mut connection = sql.server.connect(&config).await.map_err(Error::Refused)?;
+        let began = Instant::now();
+        let mut connection = loop {
+            match sql.server.connect(&config).await {
+                Ok(connection) => break connection,
+                Err(seen) if began.elapsed() > CONNECT => return Err(Error::Refused(seen)),
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        };
         let rows =
             sql.server.batch(&mut connection, sql.batch).await.map_err(|error| Error::refused(error.to_string()))?;
         for row in rows {

@@ -161,8 +161,10 @@ impl Run<'_> {
             cluster::load(self.layout, &image, self.progress)?;
         }
         self.progress.say("tests of the lab itself");
-        // The module `group` joins them once the operator was shown to bring a group up here.
-        self.cluster_tests("ground", &["ground::", "manifests::"])
+        self.cluster_tests("ground", &["ground::", "manifests::"])?;
+        product::install(self.layout, self.progress)?;
+        self.progress.say("tests of Quorate on the lab");
+        self.cluster_tests("group", &["group::"])
     }
 
     fn cluster_tests(&mut self, name: &str, modules: &[&str]) -> Result<()> {

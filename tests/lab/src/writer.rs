@@ -133,7 +133,8 @@ impl Writer {
             let (outcome, text) = judge(answer.map(drop));
             file.write_all(answered(id, outcome, now(), &text).as_bytes()).at(&self.ledger)?;
             tally.count(outcome, text, self.outage, began);
-            if outcome == Outcome::Unknown {
+            if outcome != Outcome::Acknowledged {
+                // A connection may outlive the role of its server: a client that keeps it is refused for ever.
                 connection = None;
             }
             sleep(Duration::from_millis(if outcome == Outcome::Acknowledged { self.pause } else { 50 })).await;
@@ -211,7 +212,7 @@ fn stamp(microseconds: i64) -> String {
     jiff::Timestamp::from_microsecond(microseconds).map(|at| at.to_string()).unwrap_or_default()
 }
 
-/// The server's own "no" leaves the connection usable; anything else leaves the row in doubt.
+/// The server's own "no" is a no; anything else leaves the row in doubt.
 fn judge(answer: std::result::Result<(), tiberius::error::Error>) -> (Outcome, String) {
     match answer {
         Ok(()) => (Outcome::Acknowledged, String::new()),
