@@ -166,7 +166,8 @@ fn policy(view: &View<'_>) -> Option<Plan> {
             "spec.failover.mode is RequireCommitQuorum and the recorded commit quorum is 0".into(),
         ));
     }
-    let since = view.seen.since_unplanned.filter(|since| *since < failover.minimum_interval)?;
+    // One that came back waits to be told what it is: nothing flaps, and until then nobody can write.
+    let since = view.seen.since_unplanned.filter(|since| *since < failover.minimum_interval && !back)?;
     let left = failover.minimum_interval.saturating_sub(since);
     let message = format!(
         "the last unplanned failover was {} s ago, spec.failover.minimumIntervalSeconds is {}",

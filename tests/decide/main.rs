@@ -246,6 +246,16 @@ fn a_second_failover_within_the_minimum_interval_waits() {
 }
 
 #[test]
+fn a_primary_that_came_back_resolving_is_elected_anew_without_waiting_for_the_interval() {
+    let mut world = three();
+    world.unplanned_at = Some(world.clock);
+    world.kill("orders-0");
+    world.pass();
+    world.restart("orders-0");
+    world.until("promoted", Duration::from_secs(5), |w, _| !w.primaries().is_empty());
+}
+
+#[test]
 fn a_paused_group_is_left_alone_even_without_a_primary() {
     let mut world = three();
     world.group.paused = true;

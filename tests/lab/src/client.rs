@@ -38,9 +38,13 @@ pub(crate) struct Server {
     /// Name the certificate must have, if it is not the host
     #[arg(long)]
     server_name: Option<String>,
-    /// Longest time to connect, and to log in, milliseconds
-    #[arg(long, default_value_t = 1000)]
+    /// Longest time to connect, milliseconds; the kernel tries again after 1 s only, and a service without endpoints may
+    /// be silent (ICMP is limited to one refusal a second)
+    #[arg(long, default_value_t = 250)]
     connect_timeout: u64,
+    /// Longest time to log in, milliseconds
+    #[arg(long, default_value_t = 1000)]
+    login_timeout: u64,
     /// Longest time to wait for an answer, milliseconds; a row not answered by then is unknown
     #[arg(long, default_value_t = 2000)]
     answer_timeout: u64,
@@ -69,7 +73,7 @@ impl Server {
         if let Some(name) = &self.server_name {
             config.hostname_in_certificate(name);
         }
-        config.handshake_timeout(Some(Duration::from_millis(self.connect_timeout)));
+        config.handshake_timeout(Some(Duration::from_millis(self.login_timeout)));
         config.command_timeout(Some(Duration::from_millis(self.answer_timeout)));
         Ok(config)
     }
@@ -80,6 +84,7 @@ impl Server {
         let stream = timeout(limit, TcpStream::connect((self.host.as_str(), self.port))).await;
         let stream = stream.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let limit = Duration::from_millis(self.login_timeout);
         let login = timeout(limit, Client::connect(config.clone(), stream.compat_write())).await;
         login.map_err(|_| "no login in time".to_owned())?.map_err(|error| error.to_string())
     }
