@@ -154,9 +154,11 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
     let epoch = view.record.epoch;
     let members = view.seen.members().filter(|(name, facts, _)| *name != primary && facts.stored.epoch <= epoch);
     let mut steps = Vec::new();
-    for (name, _, group) in members {
+    for (name, facts, group) in members {
         let rejoining = view.seen.replicas.get(name).map_or(Duration::ZERO, |replica| replica.rejoining_for);
-        let elsewhere = group.primary.as_ref().is_some_and(|named| named != primary);
+        // One that was told at this epoch may name its old primary until the new one has connected.
+        let told = facts.stored.epoch == epoch && !group.connected;
+        let elsewhere = !told && group.primary.as_ref().is_some_and(|named| named != primary);
         match group.role {
             Role::Resolving => steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() }),
             Role::Secondary if is_following(view, name, primary) => {}
