@@ -14,7 +14,11 @@ use crate::{
     },
     telemetry::{Health, metrics::Looked},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -24,6 +28,8 @@ use tokio::{
 pub const LOOK: Duration = Duration::from_secs(1);
 /// Time that a pass gives a look at a replica that was silent the last time.
 const AGAIN: Duration = Duration::from_millis(150);
+/// Time that a pass gives a look which an earlier pass began and did not wait for.
+const PENDING: Duration = Duration::from_millis(1);
 
 /// Work beside the passes; it ends when it is dropped.
 pub struct Task<T>(JoinHandle<T>);
@@ -87,6 +93,7 @@ impl Instances {
     /// a moment only; its look goes on, and a later pass takes the answer.
     pub async fn look(&self, replicas: &[ReplicaName], memory: &mut Memory) {
         let mut pending = std::mem::take(&mut memory.looks);
+        let older: BTreeSet<_> = pending.keys().cloned().collect();
         for replica in replicas {
             if pending.contains_key(replica) {
                 continue;
@@ -98,7 +105,11 @@ impl Instances {
         let waits = pending.into_iter().map(|(replica, task)| {
             let silent =
                 memory.glances.get(&replica).is_some_and(|glance| matches!(glance.probe, Probe::Silent { .. }));
-            let patience = if silent { AGAIN } else { LOOK + AGAIN };
+            let patience = match (silent, older.contains(&replica)) {
+                (true, true) => PENDING,
+                (true, false) => AGAIN,
+                (false, _) => LOOK + AGAIN,
+            };
             async move {
                 let mut task = task;
                 (replica, timeout(patience, &mut task.0).await.ok(), task)

@@ -56,6 +56,8 @@ pub struct Memory {
     pub running: Vec<Running>,
     /// Statements that return before their effect shows, and when each went through.
     pub accepted: Vec<(Step, Instant)>,
+    /// What the last pass wrote to Kubernetes, the record apart, and in how many passes before it the same.
+    pub repeated: (Vec<Step>, u32),
     /// Failures in a row.
     pub backoff: Backoff,
     /// Nothing was wrong and nothing was done in the last pass.
@@ -117,6 +119,13 @@ impl Memory {
         let epoch = seen.record.as_ref().map(|record| record.epoch);
         self.failover = self.failover.filter(|memo| epoch.is_some_and(|epoch| memo.epoch >= epoch));
         seen.failover = self.failover;
+    }
+
+    /// A pass took these steps to their end. Returns in how many passes in a row before this one it was the same.
+    pub fn wrote(&mut self, steps: Vec<Step>) -> u32 {
+        let same = !steps.is_empty() && self.repeated.0 == steps;
+        self.repeated = (steps, if same { self.repeated.1 + 1 } else { 0 });
+        self.repeated.1
     }
 
     /// A batch was sent to a replica: looks that began before it say nothing any more.

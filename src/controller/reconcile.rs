@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{self, AvailabilityGroup, v1alpha1::status::LastFailover},
-    decide::{self, ElectionState, Observation, Plan, Reason, Record, observation::Probe, status},
+    decide::{self, ElectionState, Observation, Plan, Reason, Record, Step, observation::Probe, status},
     k8s,
     model::{Group, Role},
     telemetry::metrics::Part,
@@ -89,6 +89,7 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     report(shared, &seen, &plan, refusal.as_deref(), &mut writes, memory).await;
     log(&seen, &plan, &done, memory);
     shared.health.metrics.pass(plan.reason);
+    bell.repeats(memory.wrote(if done.failed { Vec::new() } else { shown(&plan) }));
     Next::After(pace(&plan, &done, memory))
 }
 
@@ -96,6 +97,13 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
 fn promoted(seen: &Observation) -> bool {
     let elected = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected);
     elected.and_then(|record| seen.member(&record.primary)).is_some_and(|group| group.role == Role::Primary)
+}
+
+/// Steps whose effect comes back through the watches.
+fn shown(plan: &Plan) -> Vec<Step> {
+    let shows =
+        |step: &&Step| matches!(step, Step::Route(_) | Step::Label { .. } | Step::Gate { .. } | Step::Answer { .. });
+    plan.steps().filter(shows).cloned().collect()
 }
 
 /// The wish: as the spec says; a spec that cannot be read leaves the last one that could in force.

@@ -39,6 +39,9 @@ use tokio::{
 /// Seconds after which a watch is begun anew; a dead one is noticed five seconds later.
 const WATCH_SECONDS: u32 = 25;
 
+/// What was written should show through the watches after so many passes; else something was lost on the way.
+const PATIENCE: u32 = 10;
+
 /// How long the start waits for nodes.
 const NODES: Duration = Duration::from_secs(2);
 
@@ -67,6 +70,8 @@ pub struct Stores {
 pub struct Bells {
     bells: Arc<Mutex<BTreeMap<Key, Arc<Bell>>>>,
     new: mpsc::UnboundedSender<Key>,
+    /// Has every watch begin with a list.
+    again: Arc<Notify>,
 }
 
 /// Wakes the loop of one group.
@@ -74,9 +79,18 @@ pub struct Bells {
 pub struct Bell {
     notify: Notify,
     drifted: std::sync::atomic::AtomicBool,
+    again: Arc<Notify>,
 }
 
 impl Bell {
+    /// The same writes went through in so many passes in a row: when that does not end, the watches are blind.
+    pub fn repeats(&self, passes: u32) {
+        if passes > 0 && passes.is_multiple_of(PATIENCE) {
+            tracing::warn!("what was written does not show: every watch begins anew");
+            self.again.notify_waiters();
+        }
+    }
+
     /// Waits until it rings; one ring is kept.
     pub async fn rings(&self) {
         self.notify.notified().await;
@@ -97,12 +111,16 @@ impl Bells {
     /// No bells yet; the receiver hears of each group that appears.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (new, news) = mpsc::unbounded_channel();
-        (Self { bells: Arc::default(), new }, news)
+        (Self { bells: Arc::default(), new, again: Arc::default() }, news)
     }
 
     /// The bell of a group.
     pub fn bell(&self, key: &Key) -> Arc<Bell> {
-        self.lock().entry(key.clone()).or_default().clone()
+        self.lock().entry(key.clone()).or_insert_with(|| self.make()).clone()
+    }
+
+    fn make(&self) -> Arc<Bell> {
+        Arc::new(Bell { again: self.again.clone(), ..Bell::default() })
     }
 
     /// The loop of a group ended.
@@ -129,7 +147,7 @@ impl Bells {
         if let Some(bell) = bells.get(&key) {
             bell.notify.notify_one();
         } else {
-            bells.insert(key.clone(), Arc::default());
+            bells.insert(key.clone(), self.make());
             // Nobody listens any more only when everything ends.
             let _ = self.new.send(key);
         }
@@ -152,12 +170,12 @@ impl Bells {
 pub fn start(client: &Client, namespace: Option<&str>, bells: &Bells) -> (Stores, BoxFuture<'static, ()>) {
     let ours = || watcher::Config::default().timeout(WATCH_SECONDS).labels(resources::GROUP);
     let any = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let (groups, groups_work) = follow(api(client, namespace), any(), on_group(bells.clone()));
-    let (pods, pods_work) = follow(api(client, namespace), ours(), on_pod(bells.clone()));
-    let (services, services_work) = follow(api(client, namespace), ours(), on_owned(bells.clone()));
-    let (_, sets_work) = follow(api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
-    let (failovers, failovers_work) = follow(api(client, namespace), any(), on_failover(bells.clone()));
-    let (nodes, nodes_work) = follow(Api::all(client.clone()), any(), on_node(bells.clone()));
+    let (groups, groups_work) = follow(bells, api(client, namespace), any(), on_group(bells.clone()));
+    let (pods, pods_work) = follow(bells, api(client, namespace), ours(), on_pod(bells.clone()));
+    let (services, services_work) = follow(bells, api(client, namespace), ours(), on_owned(bells.clone()));
+    let (_, sets_work) = follow(bells, api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
+    let (failovers, failovers_work) = follow(bells, api(client, namespace), any(), on_failover(bells.clone()));
+    let (nodes, nodes_work) = follow(bells, Api::all(client.clone()), any(), on_node(bells.clone()));
     let stores = Stores { groups, pods, services, failovers, nodes };
     let work =
         futures::future::join_all([groups_work, pods_work, services_work, sets_work, failovers_work, nodes_work]);
@@ -202,6 +220,7 @@ enum News<'a, K> {
 }
 
 fn follow<K>(
+    bells: &Bells,
     api: Api<K>,
     config: watcher::Config,
     mut tell: impl FnMut(News<'_, K>) + Send + 'static,
@@ -211,7 +230,12 @@ where
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
     let (store, writer): (Store<K>, Writer<K>) = reflector::store();
-    let events = watcher(api, config).backoff(Pause::default()).reflect(writer);
+    let again = bells.again.clone();
+    let watches = futures::stream::repeat_with(move || {
+        let again = again.clone();
+        watcher(api.clone(), config.clone()).take_until(async move { again.notified().await })
+    });
+    let events = watches.flatten().backoff(Pause::default()).reflect(writer);
     let work = async move {
         let mut events: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(events);
         while let Some(event) = events.next().await {

@@ -22,6 +22,9 @@ const STANDING_DOWN: Duration = Duration::from_millis(50);
 pub const WATCH: Duration = Duration::from_secs(1);
 /// How long settling waits for replicas that answer but do not follow yet, from the election on.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
+/// Candidates that the engine refused although their own copies are ready are tried again after this: a partner was
+/// missing then, or did not admit them yet.
+const REFUSED: Duration = Duration::from_secs(5);
 /// A switchover whose old primary does not stand down is closed after this.
 const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -217,8 +220,9 @@ pub fn open(view: &View<'_>) -> Plan {
         return ask(asked);
     }
     let evidence = Evidence { need: view.need(), answers: stood };
-    match gate::judge(view.record, &evidence, wish(view)) {
-        Verdict::Elect { candidate, number, deadline } => elect(view, candidate, number, deadline),
+    let record = forgiven(view, &evidence);
+    match gate::judge(&record, &evidence, wish(view)) {
+        Verdict::Elect { candidate, number, deadline } => elect(view, &record, candidate, number, deadline),
         // Whoever came late may hold what is missing.
         Verdict::Refuse { .. } if !asked.is_empty() => ask(asked),
         Verdict::Refuse { reason: Reason::TooFewAnswers, .. } => {
@@ -228,8 +232,25 @@ pub fn open(view: &View<'_>) -> Plan {
     }
 }
 
-fn elect(view: &View<'_>, candidate: ReplicaName, number: crate::model::SequenceNumber, deadline: i64) -> Plan {
-    let record = view.record.elect(candidate.clone(), number, deadline);
+/// The record, without refusals of candidates that are ready, once nobody else is left for a while. The engine judges
+/// again; a refusal that repeats waits as long.
+fn forgiven(view: &View<'_>, evidence: &Evidence) -> Record {
+    let mut record = view.record.clone();
+    let judged = gate::judge(&record, evidence, wish(view));
+    if view.seen.election_age >= REFUSED && matches!(judged, Verdict::Refuse { reason: Reason::EngineRefused, .. }) {
+        record.refused.retain(|name, _| evidence.answers.get(name).is_none_or(|answer| !answer.ready));
+    }
+    record
+}
+
+fn elect(
+    view: &View<'_>,
+    record: &Record,
+    candidate: ReplicaName,
+    number: crate::model::SequenceNumber,
+    deadline: i64,
+) -> Plan {
+    let record = record.elect(candidate.clone(), number, deadline);
     let message = format!("election {}: {candidate} holds the highest number {number}", record.epoch);
     let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline };
     let hide = Step::Label { replica: candidate.clone(), role: members::RESOLVING.into(), readable: false };

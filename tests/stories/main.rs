@@ -3,11 +3,14 @@
 //! Everything here is test code: one thread, virtual time, one seed. A story that fails prints its whole history.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
+mod stage;
 mod world;
 
 mod api_server;
-mod engine;
+mod failover;
+mod histories;
 mod kubernetes;
 mod leader;
 mod nodes;
 mod operator;
+mod operators;

@@ -23,12 +23,13 @@ pub struct Line {
 pub struct History {
     clock: Clock,
     lines: Arc<Mutex<Vec<Line>>>,
+    broken: Arc<Mutex<Vec<String>>>,
 }
 
 impl History {
     /// An empty history on this clock.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, lines: Arc::default() }
+        Self { clock, lines: Arc::default(), broken: Arc::default() }
     }
 
     /// Adds a line at the present.
@@ -38,6 +39,17 @@ impl History {
             eprintln!("{}", render(&line));
         }
         self.lines.lock().unwrap().push(line);
+    }
+
+    /// Something happened that must never happen: the story fails at its next look.
+    pub fn break_rule(&self, what: String) {
+        self.note("BROKEN", what.clone());
+        self.broken.lock().unwrap().push(what);
+    }
+
+    /// What must never happen and did.
+    pub fn broken(&self) -> Vec<String> {
+        self.broken.lock().unwrap().clone()
     }
 
     /// All lines so far.

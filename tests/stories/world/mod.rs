@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod effects;
 pub mod history;
 pub mod random;
+pub mod sql_door;
 pub mod sql_host;
 
 use apiserver::ApiServer;

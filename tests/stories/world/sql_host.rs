@@ -5,6 +5,7 @@ use super::{
     apiserver::ApiServer,
     cluster::{Container, ContainerHost},
     history::History,
+    sql_door::{Door, Watched},
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::Value;
@@ -38,6 +39,7 @@ struct Inner {
     history: History,
     net: SimNet,
     faults: Faults,
+    door: Door,
     seed: u64,
     /// Disks by claim.
     disks: Mutex<BTreeMap<String, Disk>>,
@@ -53,7 +55,13 @@ impl SqlHost {
     /// No instance yet. All of them share the switches.
     pub fn new(api: ApiServer, history: History, net: SimNet, faults: Faults, seed: u64) -> Self {
         let (disks, processes) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { api, history, net, faults, seed, disks, processes }))
+        let door = Door::new(api.clone(), history.clone());
+        Self(Arc::new(Inner { api, history, net, faults, door, seed, disks, processes }))
+    }
+
+    /// The door of all instances.
+    pub fn door(&self) -> &Door {
+        &self.0.door
     }
 
     /// The running server of a pod.
@@ -67,7 +75,8 @@ impl SqlHost {
         self.0.disks.lock().unwrap().entry(claim).or_insert_with(Disk::memory).clone()
     }
 
-    fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, String> {
+    /// One value of a Secret.
+    pub fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, String> {
         let secret = self.0.api.find("secrets", namespace, name).ok_or_else(|| format!("secret {name} not found"))?;
         let text = secret["data"][key].as_str().ok_or_else(|| format!("secret {name} has no key {key}"))?;
         decode(text).ok_or_else(|| format!("secret {name}: {key} is not base64"))
@@ -114,7 +123,8 @@ impl SqlHost {
         if let Some(process) = self.0.processes.lock().unwrap().get_mut(&container.uid) {
             process.server = Some(server.clone());
         }
-        tds::listen(Arc::new(server.clone()), listener, Some(tls), Encryption::Required, stop.notified()).await;
+        let watched = Watched::new(server.clone(), &container.pod, self.0.door.clone());
+        tds::listen(Arc::new(watched), listener, Some(tls), Encryption::Required, stop.notified()).await;
         server.stop();
         Ok(())
     }

@@ -321,7 +321,7 @@ impl Group {
         for database in databases.iter().filter_map(|name| shared.database(name)) {
             database.set_owner(Some(super::primary::owner(self)));
         }
-        tracing::info!(group = self.name, from = ?before, to = ?role, "the state of the local availability replica has changed (19406)");
+        tracing::info!(group = self.name, replica = self.me, from = ?before, to = ?role, "the state of the local availability replica has changed (19406)");
         self.touch();
         Ok(())
     }

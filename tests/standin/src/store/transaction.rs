@@ -104,9 +104,9 @@ impl Transaction {
         let lsn = self.harden()?;
         if let Some(owner) = &self.owner {
             owner.hardened();
-            owner.acknowledged(&self.database.name, lsn, self.reign).await?;
+            owner.acknowledged(&self.database.name, lsn, self.reign).await.map_err(|_| severed())?;
         }
-        let mut files = self.files()?;
+        let mut files = self.files().map_err(|_| severed())?;
         files.write.execute_batch("COMMIT").map_err(sqlite)?;
         files.applied = lsn;
         // An image that cannot be written costs only time at the next start.
@@ -141,6 +141,11 @@ impl Transaction {
 
     /// Rolls back.
     pub fn rollback(self) {}
+}
+
+/// A role that is lost ends the sessions in its databases: whoever waited for a commit never learns what became of it.
+fn severed() -> Message {
+    Message::new(596, 21, "Cannot continue the execution because the session is in the kill state.")
 }
 
 impl Drop for Transaction {

@@ -1,0 +1,125 @@
+//! What happens when a primary fails, in each guess of how FAILOVER works inside.
+
+use crate::stage::{Setup, Stage};
+use standin::faults::FailoverEngine;
+use std::time::Duration;
+
+const OFTEN: Duration = Duration::from_millis(50);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn routed_elsewhere(stage: &Stage, from: &str, within: Duration) -> Duration {
+    stage.until("routed elsewhere", within, |stage| !stage.routed().is_empty() && stage.routed() != from).await
+}
+
+async fn killed(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(2).engine(engine)).await;
+    let (client, old) = (stage.client(1, OFTEN), stage.client_of("orders-0", 2, OFTEN));
+    stage.pass(seconds(2)).await;
+    stage.ledger.take_gap();
+    assert!(stage.kill("orders-0"));
+    routed_elsewhere(&stage, "orders-0", seconds(5)).await;
+    let before = stage.ledger.acknowledged();
+    let more = |stage: &Stage| stage.ledger.acknowledged() > before;
+    stage.until("written again", seconds(3), more).await;
+    let group = stage.group();
+    let last = &group["status"]["lastFailover"];
+    assert_eq!((&last["kind"], &last["from"]), (&"Unplanned".into(), &"orders-0".into()), "{last}");
+    stage.ends_well(seconds(60), vec![client, old]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_primary_is_replaced_and_routed_around_within_five_seconds() {
+    for engine in FailoverEngine::ALL {
+        killed(engine).await;
+    }
+}
+
+/// The session timeout of the engine, its pings' grain, `suspectAfterSeconds`, and the election.
+const FROZEN: Duration = Duration::from_secs(10 + 1 + 3 + 2);
+
+async fn frozen(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(3).engine(engine)).await;
+    let (client, old) = (stage.client(1, OFTEN), stage.client_of("orders-0", 2, OFTEN));
+    stage.pass(seconds(2)).await;
+    stage.freeze("orders-0");
+    routed_elsewhere(&stage, "orders-0", FROZEN).await;
+    stage.pass(seconds(20)).await;
+    stage.thaw("orders-0");
+    stage.ends_well(seconds(60), vec![client, old]).await;
+    assert_ne!(stage.primary(), "orders-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_primary_is_replaced_after_the_session_timeout_and_acknowledges_nothing_when_it_wakes() {
+    for engine in FailoverEngine::ALL {
+        frozen(engine).await;
+    }
+}
+
+async fn cut_off_from_the_operator(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(4).engine(engine)).await;
+    let client = stage.client(1, OFTEN);
+    let epoch = stage.election()["epoch"].clone();
+    stage.pass(seconds(2)).await;
+    stage.cut("operator", "orders-0");
+    let unreachable =
+        |stage: &Stage| stage.condition("Available").is_some_and(|(_, reason)| reason == "PrimaryUnreachable");
+    stage.until("said so", seconds(5), unreachable).await;
+    stage.ledger.take_gap();
+    stage.pass(seconds(60)).await;
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(1), &format!("writes stopped for {gap:?}"));
+    assert_eq!((stage.routed(), &stage.election()["epoch"]), ("orders-0".into(), &epoch));
+    stage.heal("operator", "orders-0");
+    stage.ends_well(seconds(30), vec![client]).await;
+    assert_eq!((stage.primary(), &stage.election()["epoch"]), ("orders-0".into(), &epoch));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_only_the_operator_cannot_reach_stays() {
+    for engine in FailoverEngine::ALL {
+        cut_off_from_the_operator(engine).await;
+    }
+}
+
+async fn cut_off_from_everyone(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(5).engine(engine)).await;
+    let (client, old) = (stage.client(1, OFTEN), stage.client_of("orders-0", 2, OFTEN));
+    stage.pass(seconds(2)).await;
+    stage.isolate("orders-0");
+    routed_elsewhere(&stage, "orders-0", FROZEN).await;
+    stage.pass(seconds(30)).await;
+    stage.heal_all();
+    stage.ends_well(seconds(60), vec![client, old]).await;
+    assert_ne!(stage.primary(), "orders-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_cut_off_from_everyone_is_replaced_acknowledges_nothing_and_comes_back() {
+    for engine in FailoverEngine::ALL {
+        cut_off_from_everyone(engine).await;
+    }
+}
+
+async fn without_power(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(6).engine(engine)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    let node = stage.node_of("orders-0");
+    stage.node_off(&node);
+    routed_elsewhere(&stage, "orders-0", FROZEN).await;
+    stage.pass(seconds(90)).await;
+    stage.node_on(&node);
+    stage.ends_well(seconds(90), vec![client]).await;
+    assert_ne!(stage.primary(), "orders-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_loses_its_power_with_the_primary_is_survived_and_comes_back() {
+    for engine in FailoverEngine::ALL {
+        without_power(engine).await;
+    }
+}

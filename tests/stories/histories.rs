@@ -1,0 +1,215 @@
+//! Histories by chance: a group, a schedule of faults, writers; then everything is healed and must be well again.
+//!
+//! One seed is one history. `QUORATE_SEED=123 cargo test --test stories histories` replays one;
+//! `QUORATE_LONG=5000` sets how many there are.
+
+use crate::{
+    stage::{Setup, Stage},
+    world::{
+        apiserver::link::{Act, Reach},
+        random::Random,
+    },
+};
+use serde_json::json;
+use standin::faults::FailoverEngine;
+use std::{cell::Cell, panic::AssertUnwindSafe, time::Duration};
+
+/// Histories in one run.
+const USUAL: u64 = 60;
+/// Test functions that share them, so that all cores work.
+const PARTS: u64 = 6;
+/// Everything is well again so long after the last fault, at most.
+const BOUND: Duration = Duration::from_secs(150);
+
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A history: what may happen in it is drawn as it goes.
+struct Play {
+    stage: Stage,
+    random: Random,
+    down: Vec<String>,
+    asked: u32,
+}
+
+fn setup(seed: u64, random: &mut Random) -> Setup {
+    let engine = *random.pick(&FailoverEngine::ALL);
+    let shape = random.below(10);
+    let quorum = random.below(4);
+    Setup::new(seed).engine(engine).spec(|spec| {
+        spec["failover"] = json!({"minimumIntervalSeconds": 0});
+        let replicas = match shape {
+            0 => 5,
+            1 => 2,
+            _ => 3,
+        };
+        spec["synchronous"]["replicas"] = json!(replicas);
+        if replicas == 2 {
+            spec["configurationOnly"] = json!({"replicas": 1});
+        } else if quorum > 0 && quorum < replicas {
+            spec["requiredSynchronizedSecondariesToCommit"] = json!(quorum - 1);
+        }
+    })
+}
+
+impl Play {
+    fn replica(&mut self) -> String {
+        let pods = self.stage.pods();
+        // Most faults strike where it hurts.
+        if self.random.chance(50) { self.stage.primary() } else { self.random.pick(&pods).clone() }
+    }
+
+    async fn fault(&mut self) {
+        let pod = self.replica();
+        match self.random.below(11) {
+            0 | 1 => drop(self.stage.kill(&pod)),
+            2 | 3 => {
+                self.stage.freeze(&pod);
+                self.later(&pod).await;
+                self.stage.thaw(&pod);
+            }
+            4 => self.stage.isolate(&pod),
+            5 => {
+                let other = self.replica();
+                if other != pod {
+                    self.stage.cut(&pod, &other);
+                }
+            }
+            6 => self.stage.cut("operator", &pod),
+            7 => {
+                let node = self.stage.node_of(&pod);
+                if !self.down.contains(&node) {
+                    self.stage.node_off(&node);
+                    self.down.push(node);
+                }
+            }
+            8 => {
+                self.stage.crash("operator").await;
+                self.later(&pod).await;
+                self.stage.start("operator");
+            }
+            9 => self.api(),
+            _ => {
+                self.asked += 1;
+                let pods = self.stage.replicas();
+                let target = self.random.pick(&pods).clone();
+                self.stage.ask(&format!("ask-{}", self.asked), &target);
+            }
+        }
+    }
+
+    fn api(&mut self) {
+        let link = self.stage.link("operator");
+        let acts = [Act::Answer(409), Act::Answer(500), Act::LoseAnswer, Act::EffectThenAnswer(504), Act::Refuse];
+        let act = *self.random.pick(&acts);
+        let times = 1 + self.random.below(6) as u32;
+        self.stage.plane.history.note("fault", format!("the next {times} writes of the operator: {act:?}"));
+        link.expect(times, act, |request| request.verb.writes());
+        if self.random.chance(20) {
+            self.stage.plane.history.note("fault", "nothing the operator sends to the API server arrives");
+            link.set_reach(Reach::Hanging);
+        }
+    }
+
+    /// Some of what was cut or switched off comes back.
+    fn mend(&mut self) {
+        match self.random.below(4) {
+            0 => self.stage.heal_all(),
+            1 => {
+                if let Some(node) = self.down.pop() {
+                    self.stage.node_on(&node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn later(&mut self, _: &str) {
+        let most = *self.random.pick(&[1_u64, 4, 15, 25]);
+        let time = self.random.between(Duration::from_millis(50), Duration::from_secs(most));
+        self.stage.pass(time).await;
+    }
+
+    async fn run(mut self) {
+        let pause = Duration::from_millis(150);
+        let first = self.stage.replicas()[0].clone();
+        let clients = vec![self.stage.client(1, pause), self.stage.client_of(&first, 2, pause)];
+        self.stage.pass(Duration::from_secs(1)).await;
+        for _ in 0..3 + self.random.below(4) {
+            self.fault().await;
+            self.later("").await;
+            self.mend();
+            self.stage.restart_ended();
+        }
+        self.stage.heal_all();
+        for node in std::mem::take(&mut self.down) {
+            self.stage.node_on(&node);
+        }
+        let link = self.stage.link("operator");
+        link.forgive();
+        link.set_reach(Reach::Fine);
+        self.stage.ends_well(BOUND, clients).await;
+    }
+}
+
+async fn history(seed: u64) {
+    let mut random = Random::new(seed).fork("play");
+    let stage = Stage::ready(setup(seed, &mut random)).await;
+    Play { stage, random, down: Vec::new(), asked: 0 }.run().await;
+}
+
+fn play(seed: u64) {
+    SEED.set(seed);
+    let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(history(seed));
+    }));
+    if let Err(panic) = told {
+        eprintln!("seed {seed}; to replay: QUORATE_SEED={seed} cargo test --test stories histories");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn part(part: u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("QUORATE_SEED") {
+        if seed % PARTS == part {
+            play(seed);
+        }
+        return;
+    }
+    for seed in (0..number("QUORATE_LONG").unwrap_or(USUAL)).filter(|seed| seed % PARTS == part) {
+        play(seed);
+    }
+}
+
+#[test]
+fn part_1() {
+    part(0);
+}
+
+#[test]
+fn part_2() {
+    part(1);
+}
+
+#[test]
+fn part_3() {
+    part(2);
+}
+
+#[test]
+fn part_4() {
+    part(3);
+}
+
+#[test]
+fn part_5() {
+    part(4);
+}
+
+#[test]
+fn part_6() {
+    part(5);
+}

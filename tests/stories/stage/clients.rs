@@ -1,0 +1,225 @@
+//! Clients that append unique rows: over TDS and TLS, as `sa`, through the Service for writers or to one replica.
+
+use super::{
+    Stage,
+    ledger::{Ledger, Reign, Told},
+};
+use crate::world::{
+    apiserver::ApiServer,
+    cluster::resolve::{NOBODY, resolve},
+    sql_host::SqlHost,
+};
+use futures::{FutureExt, future::BoxFuture};
+use quorate::sql::{Dial, Error, Secret, Servers, Stream, Target};
+use standin::net::SharedNetwork;
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause after a failure, beside the usual one.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+const TABLE: &str = "IF OBJECT_ID(N'dbo.ledger') IS NULL CREATE TABLE dbo.ledger (id int NOT NULL PRIMARY KEY);";
+const ROWS: &str = "SELECT l.id FROM dbo.ledger AS l;";
+
+/// A client's way: where it leads is decided when it dials.
+struct Way {
+    net: SharedNetwork,
+    api: ApiServer,
+    led_to: Arc<Mutex<String>>,
+}
+
+impl Dial for Way {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Stream>> {
+        async move {
+            let pod = resolve(&self.api, host).filter(|pod| pod != NOBODY).ok_or(io::ErrorKind::ConnectionRefused)?;
+            self.led_to.lock().unwrap().clone_from(&pod);
+            Ok(Box::new(self.net.dial(&pod, port).await?) as Stream)
+        }
+        .boxed()
+    }
+}
+
+/// A connection of one client.
+pub struct Connection {
+    servers: Servers,
+    target: Target,
+    led_to: Arc<Mutex<String>>,
+    host: SqlHost,
+    /// Whatever fails ends the connection, so that the next one may lead elsewhere.
+    fickle: bool,
+}
+
+impl Connection {
+    /// Runs one batch.
+    async fn run(&self, text: &str) -> Result<Vec<Vec<tiberius::Row>>, Error> {
+        let answer = self.servers.run(&self.target, text, PATIENCE).await;
+        if answer.is_err() && self.fickle {
+            self.servers.forget(&self.target.key);
+        }
+        answer
+    }
+
+    /// The rows that are there.
+    pub async fn rows(&self) -> Result<BTreeSet<i64>, Error> {
+        let sets = self.run(ROWS).await?;
+        let rows = sets.first().into_iter().flatten();
+        Ok(rows.filter_map(|row| row.get::<i32, _>(0)).map(i64::from).collect())
+    }
+
+    /// The reign that answers here now.
+    fn reign(&self) -> Option<Reign> {
+        let pod = self.led_to.lock().unwrap().clone();
+        let group = self.host.server(&pod)?.instance.shared().group("orders")?;
+        let state = group.state();
+        (state.role == standin::group::roles::Role::Primary).then_some((pod, state.fork))
+    }
+}
+
+/// A client that writes until it is told to stop.
+pub struct Writer {
+    stop: Arc<AtomicBool>,
+    run: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Ends it after its last answer.
+    pub async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.run.await.unwrap();
+    }
+}
+
+struct Work {
+    name: String,
+    first: i64,
+    pause: Duration,
+    connection: Connection,
+    ledger: Ledger,
+    stage: crate::world::history::History,
+    clock: crate::world::clock::Clock,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    async fn write(self) {
+        let (mut there, mut before) = (false, String::new());
+        let mut row = self.first;
+        while !self.stop.load(Ordering::Relaxed) {
+            if !there {
+                there = self.connection.run(TABLE).await.is_ok();
+            }
+            let mut failed = !there;
+            if there {
+                row += 1;
+                let word = self.append(row).await;
+                failed = !word.starts_with("acknowledged");
+                if word != before {
+                    self.stage.note(&self.name, format!("row {row}: {word}"));
+                    before = word;
+                }
+            }
+            sleep(if failed { self.pause + AFTER_FAILURE } else { self.pause }).await;
+        }
+    }
+
+    async fn append(&self, row: i64) -> String {
+        let sent = self.clock.elapsed();
+        let answer = self.connection.run(&format!("INSERT INTO dbo.ledger (id) VALUES ({row});")).await;
+        let pod = self.connection.led_to.lock().unwrap().clone();
+        match answer {
+            Ok(_) => {
+                if self.ledger.acknowledge(row, sent, self.connection.reign()) {
+                    self.audit(&pod).await;
+                }
+                format!("acknowledged by {pod}")
+            }
+            Err(error) => {
+                let told = if error.is_doubtful() { Told::Unknown } else { Told::Refused };
+                self.ledger.enter(row, told);
+                format!("{told:?} by {pod}: {error}")
+            }
+        }
+    }
+
+    /// Whoever acknowledges a row has every row that was acknowledged before.
+    async fn audit(&self, pod: &str) {
+        let acknowledged = self.ledger.rows(Told::Acknowledged);
+        if let Ok(rows) = self.connection.rows().await
+            && *self.connection.led_to.lock().unwrap() == pod
+        {
+            self.ledger.compare(pod, &acknowledged, &rows);
+        }
+    }
+}
+
+impl Stage {
+    /// A connection from this host, by a name of the cluster.
+    pub fn connection(&self, from: &str, name: &str) -> Connection {
+        let led_to: Arc<Mutex<String>> = Arc::default();
+        let way = Way { net: self.net.host(from), api: self.plane.api.clone(), led_to: led_to.clone() };
+        let password = self.host.secret("shop", "orders-admin", "password").unwrap();
+        let authority = self.host.secret("shop", "orders-tls", "ca.crt").unwrap();
+        let target = Target {
+            key: from.into(),
+            host: name.into(),
+            address: None,
+            port: crate::world::sql_host::PORT,
+            authorities: authority.into(),
+            login: "sa".into(),
+            password: Secret::new(String::from_utf8(password).unwrap()),
+            database: Some("orders".into()),
+            program: "client",
+        };
+        Connection {
+            servers: Servers::new(Arc::new(way)),
+            target,
+            led_to,
+            host: self.host.clone(),
+            fickle: name.starts_with("orders-rw"),
+        }
+    }
+
+    fn write(&self, name: &str, first: i64, pause: Duration, connection: Connection) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            name: name.into(),
+            first,
+            pause,
+            connection,
+            ledger: self.ledger.clone(),
+            stage: self.plane.history.clone(),
+            clock: self.plane.clock,
+            stop: stop.clone(),
+        };
+        Writer { stop, run: tokio::spawn(work.write()) }
+    }
+
+    /// A client that follows the Service for writers.
+    pub fn client(&self, number: i64, pause: Duration) -> Writer {
+        let name = format!("client-{number}");
+        let connection = self.connection(&name, "orders-rw.shop.svc");
+        self.write(&name, number * 1_000_000, pause, connection)
+    }
+
+    /// A client that stays with one replica.
+    pub fn client_of(&self, pod: &str, number: i64, pause: Duration) -> Writer {
+        let name = format!("client-{number}");
+        let connection = self.connection(&name, &direct(pod));
+        self.write(&name, number * 1_000_000, pause, connection)
+    }
+
+    /// The rows on one replica.
+    pub async fn rows_on(&self, pod: &str) -> Result<BTreeSet<i64>, Error> {
+        self.connection("auditor", &direct(pod)).rows().await
+    }
+}
+
+fn direct(pod: &str) -> String {
+    format!("{pod}.orders-replicas.shop.svc")
+}

@@ -1,0 +1,86 @@
+//! How a story ends: ready within a bound, accounts settled, at rest.
+
+use super::{Stage, clients::Writer, ledger::Told};
+use std::{collections::BTreeSet, time::Duration};
+
+/// What was done has come back through the watches.
+const ECHO: Duration = Duration::from_secs(10);
+/// A group at rest writes nothing for so long.
+const REST: Duration = Duration::from_secs(60);
+
+impl Stage {
+    /// The group becomes ready.
+    pub async fn becomes_ready(&self) -> Duration {
+        self.becomes_ready_within(Duration::from_secs(120)).await
+    }
+
+    /// The group becomes ready within a bound; operators whose process ended are started again, as pods are.
+    pub async fn becomes_ready_within(&self, bound: Duration) -> Duration {
+        self.until("ready", bound, |stage| {
+            stage.restart_ended();
+            stage.is_ready() && stage.primary() == stage.routed()
+        })
+        .await
+    }
+
+    /// No operator writes anything for a minute, once the last failover is long enough ago for another one.
+    pub async fn rests(&self) {
+        let ready = |stage: &Self| stage.condition("FailoverReady").is_some_and(|(status, _)| status == "True");
+        self.until("ready for another failover", REST + ECHO, ready).await;
+        self.pass(ECHO).await;
+        let from = self.plane.clock.elapsed();
+        self.pass(REST).await;
+        let mut writes = self.plane.api.writes();
+        writes.retain(|write| write.at >= from && !write.lease && is_operator(&write.client));
+        self.check(writes.is_empty(), &format!("writes at rest: {writes:#?}"));
+        self.check(self.is_ready(), "not ready any more");
+    }
+
+    /// Every acknowledged row is on the primary and on every synchronous replica, and nothing that was refused.
+    pub async fn accounts(&self) {
+        let acknowledged = self.ledger.rows(Told::Acknowledged);
+        if acknowledged.is_empty() {
+            return;
+        }
+        let mut first: Option<BTreeSet<i64>> = None;
+        for pod in self.replicas() {
+            let rows = match self.rows_on(&pod).await {
+                Ok(rows) => rows,
+                Err(error) => self.fail(&format!("{pod} cannot be read: {error}")),
+            };
+            self.ledger.compare(&pod, &acknowledged, &rows);
+            let same = first.get_or_insert_with(|| rows.clone()) == &rows;
+            self.check(same, &format!("{pod} has other rows than the first replica"));
+        }
+        self.keeps_the_rules();
+    }
+
+    /// The whole end: ready within a bound, a row acknowledged, clients stopped, accounts settled, at rest.
+    pub async fn ends_well(&self, bound: Duration, writers: Vec<Writer>) {
+        let requests = |stage: &Self| stage.plane.api.all("failovers", "shop");
+        let settled = |stage: &Self| {
+            stage.restart_ended();
+            let names = requests(stage);
+            stage.is_led()
+                && names.iter().all(|request| stage.answer(request["metadata"]["name"].as_str().unwrap()).is_some())
+        };
+        let took = self.until("an operator leads, every request is answered", bound, settled).await;
+        self.pass(Duration::from_secs(2)).await;
+        self.becomes_ready_within(bound - took).await;
+        if !writers.is_empty() {
+            let before = self.ledger.acknowledged();
+            let more = |stage: &Self| stage.ledger.acknowledged() > before;
+            self.until("a row is acknowledged", Duration::from_secs(15), more).await;
+        }
+        for writer in writers {
+            writer.stop().await;
+        }
+        self.pass(Duration::from_secs(1)).await;
+        self.accounts().await;
+        self.rests().await;
+    }
+}
+
+fn is_operator(client: &str) -> bool {
+    client.starts_with("operator-") || client.starts_with("second-")
+}
