@@ -45,6 +45,7 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
     let outage = summary.pointer("/outages/0/seconds").and_then(Value::as_f64).unwrap_or_default();
     println!();
     println!("The primary's container was killed; the group was writable again after {outage:.1} s.");
+    println!("Quorate's part of it: {}.", parts(&product::group(layout)?));
     let count = |key: &str| summary.get(key).and_then(Value::as_u64).unwrap_or_default();
     let (acknowledged, refused, unknown) = (count("acknowledged"), count("refused"), count("unknown"));
     println!(
@@ -56,6 +57,16 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
     println!("  cargo lab kubectl describe ag {ORDERS} -n {SHOP}    # what happened, and why");
     println!("`cargo lab down --purge` removes it all.");
     Ok(())
+}
+
+/// The parts of the last failover, as the status of a group tells them.
+fn parts(group: &Value) -> String {
+    let steps = group.pointer("/status/lastFailover/steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let part = |step: &Value| {
+        let name = step["name"].as_str().unwrap_or_default();
+        format!("{name} {:.2} s", step["seconds"].as_f64().unwrap_or_default())
+    };
+    steps.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
 fn lose_primary(layout: &Layout, progress: Progress) -> Result<Value> {
@@ -147,11 +158,15 @@ fn shown(mut child: Child, progress: Progress, mark: &'static str, nth: usize) -
     let reader = std::thread::spawn(move || {
         let lines =
             output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(std::result::Result::ok));
+        let mut before = String::new();
         for (number, line) in lines.enumerate() {
             if let Some(total) = total(&line) {
                 counter.store(total, Ordering::Relaxed);
             }
-            if number % nth == 0 && !line.starts_with('{') {
+            // A row that differs in nothing but its age tells nothing new.
+            let news = line.rsplit_once(' ').map_or(line.as_str(), |(row, _age)| row.trim_end()).to_owned();
+            if number % nth == 0 && !line.starts_with('{') && news != before {
+                before = news;
                 let line = line.split_once(" s  ").map_or(line.as_str(), |(_, rest)| rest);
                 progress.say(format!("{mark}{line}"));
             }
