@@ -216,8 +216,22 @@ fn pod_facts(name: &ReplicaName, pod: &Pod, stores: &Stores, memory: &Memory) ->
         terminated: node_ready && (stopped || restarted),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         gate: gate.map(|condition| condition.status == "True"),
+        outdated: is_outdated(pod, stores),
         trouble: if running { String::new() } else { trouble(pod, status) },
     }
+}
+
+/// Whether its StatefulSet would make it from another template now.
+fn is_outdated(pod: &Pod, stores: &Stores) -> bool {
+    let meta = &pod.metadata;
+    let own = meta.labels.as_ref().and_then(|labels| labels.get("controller-revision-hash"));
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.kind == "StatefulSet");
+    let (Some(own), Some(owner), Some(namespace)) = (own, owner, &meta.namespace) else { return false };
+    let set = stores.sets.get(&ObjectRef::new(&owner.name).within(namespace));
+    let Some(status) = set.as_ref().and_then(|set| set.status.as_ref()) else { return false };
+    // A status that does not know the newest template yet says nothing.
+    status.observed_generation == set.as_ref().and_then(|set| set.metadata.generation)
+        && status.update_revision.as_ref().is_some_and(|revision| revision != own)
 }
 
 /// Why a pod does not run, in Kubernetes' words.

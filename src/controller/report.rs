@@ -5,7 +5,7 @@ use crate::{
         self, AvailabilityGroup,
         condition::{condition, renew},
         v1alpha1::status::{
-            AvailabilityGroupStatus, DatabaseStatus, FailoverStep, LastFailover, ReplicaStatus, Warning,
+            AvailabilityGroupStatus, DatabaseStatus, FailoverStep, LastFailover, PendingUpdate, ReplicaStatus, Warning,
         },
     },
     decide::{
@@ -58,7 +58,7 @@ pub fn status(
         last_failover: last.or_else(|| before.and_then(|status| status.last_failover.clone())),
         effective: Some(api::effective(&seen.group)),
         warnings: warnings(report),
-        update: None,
+        update: update(report),
     }
 }
 
@@ -139,6 +139,24 @@ fn databases(seen: &Observation, report: &Report) -> Vec<DatabaseStatus> {
         }
     }
     lines
+}
+
+/// Pods are restarted by people: nothing here deletes one.
+fn update(report: &Report) -> Option<PendingUpdate> {
+    let (primary, mut order): (Vec<_>, Vec<_>) = report
+        .outdated
+        .iter()
+        .map(ToString::to_string)
+        .partition(|name| report.primary.as_ref().is_some_and(|p| p.as_str() == name));
+    order.extend(primary);
+    let first = order.first()?;
+    let message = format!(
+        "{} of {} pods run an older template (image, resources or settings); each gets the new one when it is deleted, one \
+         at a time and the primary last: kubectl delete pod {first}",
+        order.len(),
+        report.replicas.len(),
+    );
+    Some(PendingUpdate { pods: order, message })
 }
 
 fn warnings(report: &Report) -> Vec<Warning> {

@@ -59,6 +59,8 @@ pub struct Stores {
     pub pods: Store<Pod>,
     /// Services of groups.
     pub services: Store<Service>,
+    /// StatefulSets of groups.
+    pub sets: Store<StatefulSet>,
     /// Requests.
     pub failovers: Store<DeserializeGuard<Failover>>,
     /// Nodes.
@@ -173,10 +175,10 @@ pub fn start(client: &Client, namespace: Option<&str>, bells: &Bells) -> (Stores
     let (groups, groups_work) = follow(bells, api(client, namespace), any(), on_group(bells.clone()));
     let (pods, pods_work) = follow(bells, api(client, namespace), ours(), on_pod(bells.clone()));
     let (services, services_work) = follow(bells, api(client, namespace), ours(), on_owned(bells.clone()));
-    let (_, sets_work) = follow(bells, api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
+    let (sets, sets_work) = follow(bells, api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
     let (failovers, failovers_work) = follow(bells, api(client, namespace), any(), on_failover(bells.clone()));
     let (nodes, nodes_work) = follow(bells, Api::all(client.clone()), any(), on_node(bells.clone()));
-    let stores = Stores { groups, pods, services, failovers, nodes };
+    let stores = Stores { groups, pods, services, sets, failovers, nodes };
     let work =
         futures::future::join_all([groups_work, pods_work, services_work, sets_work, failovers_work, nodes_work]);
     (stores, Box::pin(async move { drop(work.await) }))

@@ -69,6 +69,9 @@ pub struct Pod {
     pub deleting: bool,
     /// Our readiness gate as it stands. `None`: never set.
     pub gate: Option<bool>,
+    /// It was made from an older template than its StatefulSet has now.
+    #[serde(default)]
+    pub outdated: bool,
     /// Why the pod does not run, in Kubernetes' words; empty when it does.
     pub trouble: String,
 }

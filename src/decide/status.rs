@@ -97,6 +97,8 @@ pub struct Report {
     pub version: Option<String>,
     /// Warnings: word and sentence.
     pub warnings: Vec<(Reason, String)>,
+    /// Replicas whose pods were made from an older template.
+    pub outdated: Vec<ReplicaName>,
 }
 
 /// Reports one pass.
@@ -123,9 +125,14 @@ pub fn report(seen: &Observation, plan: &Plan) -> Report {
             .map(|facts| facts.server.version.clone())
             .filter(|version| !version.is_empty()),
         warnings: super::warnings::warnings(&view),
+        outdated: outdated(seen),
     };
     report.conditions = conditions(&view, plan, routed, synchronized, wanted);
     report
+}
+
+fn outdated(seen: &Observation) -> Vec<ReplicaName> {
+    seen.replicas.iter().filter(|(_, replica)| replica.pod.outdated).map(|(name, _)| name.clone()).collect()
 }
 
 fn unnamed() -> ReplicaName {
