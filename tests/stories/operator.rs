@@ -29,6 +29,23 @@ async fn an_operator_that_is_told_to_stop_hands_over_within_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changed_image_restarts_nothing_and_the_status_names_the_pods_that_wait() {
+    let stage = Stage::ready(Setup::new(5)).await;
+    let wish =
+        Setup::new(5).spec(|spec| spec["image"] = "mcr.microsoft.com/mssql/server:2022-CU17-ubuntu-22.04".into());
+    stage.plane.api.kubectl_apply(&wish.wish).unwrap();
+    let waiting = |stage: &Stage| stage.group()["status"]["update"]["pods"].clone();
+    let all = serde_json::json!(["orders-1", "orders-2", "orders-0"]);
+    stage.until("all pods wait", Duration::from_secs(30), |stage| waiting(stage) == all).await;
+    stage.pass(Duration::from_secs(30)).await;
+    assert!(waiting(&stage) == all && stage.is_ready(), "{:#}", stage.group());
+    stage.plane.api.remove("user", "pods", "shop", "orders-2", None);
+    let rest = serde_json::json!(["orders-1", "orders-0"]);
+    stage.until("one has it", Duration::from_secs(60), |stage| waiting(stage) == rest).await;
+    stage.becomes_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_moves_the_primary() {
     let stage = Stage::ready(Setup::new(4)).await;
     let client = stage.client(1, Duration::from_millis(100));
