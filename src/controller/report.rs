@@ -143,12 +143,8 @@ fn databases(seen: &Observation, report: &Report) -> Vec<DatabaseStatus> {
 
 /// Pods are restarted by people: nothing here deletes one.
 fn update(report: &Report) -> Option<PendingUpdate> {
-    let (primary, mut order): (Vec<_>, Vec<_>) = report
-        .outdated
-        .iter()
-        .map(ToString::to_string)
-        .partition(|name| report.primary.as_ref().is_some_and(|p| p.as_str() == name));
-    order.extend(primary);
+    let mut order = report.outdated.clone();
+    order.sort_by_key(|name| report.primary.as_ref() == Some(name));
     let first = order.first()?;
     let message = format!(
         "{} of {} pods run an older template (image, resources or settings); each gets the new one when it is deleted, one \
@@ -156,7 +152,7 @@ fn update(report: &Report) -> Option<PendingUpdate> {
         order.len(),
         report.replicas.len(),
     );
-    Some(PendingUpdate { pods: order, message })
+    Some(PendingUpdate { pods: order.iter().map(ToString::to_string).collect(), message })
 }
 
 fn warnings(report: &Report) -> Vec<Warning> {

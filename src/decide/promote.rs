@@ -220,8 +220,8 @@ pub fn open(view: &View<'_>) -> Plan {
         return ask(asked);
     }
     let evidence = Evidence { need: view.need(), answers: stood };
-    let record = forgiven(view, &evidence);
-    match gate::judge(&record, &evidence, wish(view)) {
+    let (record, verdict) = judge(view, &evidence);
+    match verdict {
         Verdict::Elect { candidate, number, deadline } => elect(view, &record, candidate, number, deadline),
         // Whoever came late may hold what is missing.
         Verdict::Refuse { .. } if !asked.is_empty() => ask(asked),
@@ -232,15 +232,17 @@ pub fn open(view: &View<'_>) -> Plan {
     }
 }
 
-/// The record, without refusals of candidates that are ready, once nobody else is left for a while. The engine judges
-/// again; a refusal that repeats waits as long.
-fn forgiven(view: &View<'_>, evidence: &Evidence) -> Record {
+/// The verdict, and the record it is about: without refusals of candidates that are ready, once nobody else was left for
+/// a while. The engine judges again; a refusal that repeats waits as long.
+fn judge(view: &View<'_>, evidence: &Evidence) -> (Record, Verdict) {
     let mut record = view.record.clone();
-    let judged = gate::judge(&record, evidence, wish(view));
-    if view.seen.election_age >= REFUSED && matches!(judged, Verdict::Refuse { reason: Reason::EngineRefused, .. }) {
-        record.refused.retain(|name, _| evidence.answers.get(name).is_none_or(|answer| !answer.ready));
+    let verdict = gate::judge(&record, evidence, wish(view));
+    if view.seen.election_age < REFUSED || !matches!(verdict, Verdict::Refuse { reason: Reason::EngineRefused, .. }) {
+        return (record, verdict);
     }
-    record
+    record.refused.retain(|name, _| evidence.answers.get(name).is_none_or(|answer| !answer.ready));
+    let verdict = gate::judge(&record, evidence, wish(view));
+    (record, verdict)
 }
 
 fn elect(

@@ -1,14 +1,10 @@
 //! What happens when a primary fails, in each guess of how FAILOVER works inside.
 
-use crate::stage::{Setup, Stage};
+use crate::stage::{Setup, Stage, seconds};
 use standin::faults::FailoverEngine;
 use std::time::Duration;
 
 const OFTEN: Duration = Duration::from_millis(50);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 async fn routed_elsewhere(stage: &Stage, from: &str, within: Duration) -> Duration {
     stage.until("routed elsewhere", within, |stage| !stage.routed().is_empty() && stage.routed() != from).await

@@ -12,7 +12,7 @@ use crate::{
 };
 use serde_json::json;
 use standin::faults::FailoverEngine;
-use std::{cell::Cell, panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Histories in one run.
 const USUAL: u64 = 60;
@@ -22,10 +22,6 @@ const LONG: u64 = 2_000;
 const PARTS: u64 = 6;
 /// Everything is well again so long after the last fault, at most.
 const BOUND: Duration = Duration::from_secs(150);
-
-thread_local! {
-    static SEED: Cell<u64> = const { Cell::new(0) };
-}
 
 /// A history: what may happen in it is drawn as it goes.
 struct Play {
@@ -68,7 +64,7 @@ impl Play {
             0 | 1 => drop(self.stage.kill(&pod)),
             2 | 3 => {
                 self.stage.freeze(&pod);
-                self.later(&pod).await;
+                self.later().await;
                 self.stage.thaw(&pod);
             }
             4 => self.stage.isolate(&pod),
@@ -88,7 +84,7 @@ impl Play {
             }
             8 => {
                 self.stage.crash("operator").await;
-                self.later(&pod).await;
+                self.later().await;
                 self.stage.start("operator");
             }
             9 => self.api(),
@@ -127,7 +123,7 @@ impl Play {
         }
     }
 
-    async fn later(&mut self, _: &str) {
+    async fn later(&mut self) {
         let most = *self.random.pick(&[1_u64, 4, 15, 25]);
         let time = self.random.between(Duration::from_millis(50), Duration::from_secs(most));
         self.stage.pass(time).await;
@@ -140,7 +136,7 @@ impl Play {
         self.stage.pass(Duration::from_secs(1)).await;
         for _ in 0..3 + self.random.below(4) {
             self.fault().await;
-            self.later("").await;
+            self.later().await;
             self.mend();
             self.stage.restart_ended();
         }
@@ -162,7 +158,6 @@ async fn history(seed: u64) {
 }
 
 fn play(seed: u64) {
-    SEED.set(seed);
     let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(history(seed));

@@ -1,7 +1,7 @@
 //! Several operators at once, and what they have to bear from the API server.
 
 use crate::{
-    stage::{Setup, Stage},
+    stage::{Setup, Stage, seconds},
     world::apiserver::link::{Act, Delivery, Link, Reach},
 };
 use standin::faults::FailoverEngine;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 const OFTEN: Duration = Duration::from_millis(100);
 
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+fn moved(stage: &Stage) -> bool {
+    stage.routed() != "orders-0" && stage.routed() == stage.primary()
 }
 
 async fn two(engine: FailoverEngine) {
@@ -27,11 +27,7 @@ async fn two(engine: FailoverEngine) {
         stage.cut("operator", &pod);
     }
     link.set_reach(Reach::Hanging);
-    stage
-        .until("routed by the second", seconds(60), |stage| {
-            stage.routed() != "orders-0" && stage.routed() == stage.primary()
-        })
-        .await;
+    stage.until("routed by the second", seconds(60), moved).await;
     stage.pass(seconds(60)).await;
     stage.heal_all();
     link.forgive();
@@ -54,8 +50,7 @@ async fn with(seed: u64, fault: impl Fn(&Link)) {
     stage.pass(seconds(2)).await;
     fault(&stage.link("operator"));
     assert!(stage.kill("orders-0"));
-    let elsewhere = |stage: &Stage| stage.routed() != "orders-0" && stage.routed() == stage.primary();
-    stage.until("routed elsewhere", seconds(60), elsewhere).await;
+    stage.until("routed elsewhere", seconds(60), moved).await;
     stage.pass(seconds(20)).await;
     stage.link("operator").forgive();
     stage.link("operator").set_latency(Duration::from_millis(2), Duration::from_millis(8));

@@ -38,6 +38,11 @@ use tokio::time::sleep;
 /// Time between two looks of a story that waits.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// So many seconds.
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 /// What a story begins with.
 pub struct Setup {
     /// Seed of everything.
@@ -144,10 +149,7 @@ impl Stage {
 
     /// Status and reason of a condition.
     pub fn condition(&self, kind: &str) -> Option<(String, String)> {
-        let group = self.group();
-        let conditions = group["status"]["conditions"].as_array()?;
-        let found = conditions.iter().find(|condition| condition["type"] == kind)?;
-        Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
+        condition_of(&self.group(), kind)
     }
 
     /// Whether the group is ready.
@@ -179,11 +181,9 @@ impl Stage {
     /// How a request ended; nothing while it is not finished.
     pub fn answer(&self, name: &str) -> Option<bool> {
         let request = self.plane.api.find("failovers", "shop", name)?;
-        let conditions = request["status"]["conditions"].as_array()?.clone();
-        let succeeded = conditions.iter().find(|condition| condition["type"] == "Succeeded")?;
-        match succeeded["status"].as_str() {
-            Some("True") => Some(true),
-            Some("False") => Some(false),
+        match condition_of(&request, "Succeeded")?.0.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
             _ => None,
         }
     }
@@ -228,6 +228,12 @@ impl Stage {
     pub fn fail(&self, what: &str) -> ! {
         panic!("{}\n{:#}\nfailed: {what}", self.plane.history.text(), self.group()["status"])
     }
+}
+
+fn condition_of(object: &Value, kind: &str) -> Option<(String, String)> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|condition| condition["type"] == kind)?;
+    Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
 }
 
 fn wish(replicas: u64) -> Value {
