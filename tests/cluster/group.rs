@@ -12,6 +12,8 @@ use crate::support::*;
 
 const NAMESPACE: &str = "shop";
 const GROUP: [&str; 4] = ["availabilitygroup", "-n", NAMESPACE, "orders"];
+/// The Service for writers.
+const HOST: &str = "orders-rw.shop.svc.cluster.local";
 const SYSTEM: &str = "quorate-system";
 /// Longest outage that a test accepts; the goal for a killed container is 5 s.
 const OUTAGE_LIMIT: f64 = 15.0;
@@ -30,8 +32,17 @@ fn ready_group() -> (Namespace, Healed, String) {
     (guards.0, guards.1, primary)
 }
 
+fn try_group() -> Result<Value, String> {
+    try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())
+}
+
 fn group() -> Value {
-    kubectl_json(&[&["get"], GROUP.as_slice()].concat())
+    try_group().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Number of the last election.
+fn epoch(group: &Value) -> u64 {
+    group.pointer("/status/election/epoch").and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn password() -> String {
@@ -41,9 +52,8 @@ fn password() -> String {
 
 /// Runs one batch on the primary, through the service; rows as JSON arrays.
 fn sql(database: &str, batch: &str) -> String {
-    let host = format!("orders-rw.{NAMESPACE}.svc.cluster.local");
     let mut command = Command::new("lab");
-    command.args(["sql", "--host", &host, "--database", database, batch]).env("LAB_PASSWORD", password());
+    command.args(["sql", "--host", HOST, "--database", database, batch]).env("LAB_PASSWORD", password());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{batch}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -65,7 +75,7 @@ impl Writer {
         )
         .unwrap();
         let mut command = Command::new("lab");
-        command.args(["writer", "--host", &format!("orders-rw.{NAMESPACE}.svc.cluster.local"), "--database", "orders"]);
+        command.args(["writer", "--host", HOST, "--database", "orders"]);
         command.arg("--ca").arg(ca).arg("--ledger").arg(directory.path().join("ledger"));
         command.env("LAB_PASSWORD", password());
         command
@@ -136,14 +146,14 @@ fn pause(paused: bool) {
     kubectl(&[&["patch", "--type=merge", "--patch", &patch], GROUP.as_slice()].concat());
     let reason = |group: &Value| group.pointer("/status/conditions/0/reason").cloned().unwrap_or_default();
     wait_until(30, if paused { "paused" } else { "no longer paused" }, || {
-        let seen = reason(&try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())?);
+        let seen = reason(&try_group()?);
         if (seen == "Paused") == paused { Ok(()) } else { Err(seen.to_string()) }
     });
 }
 
 fn wait_for_another_primary(than: &str) -> String {
     wait_until(60, "another primary", || {
-        let group = try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())?;
+        let group = try_group()?;
         let primary = text(&group, "/status/primary").to_owned();
         if primary.is_empty() || primary == than { Err(group["status"].to_string()) } else { Ok(primary) }
     })
@@ -224,11 +234,11 @@ fn a_failover_goes_on_when_the_leading_operator_dies_in_it() {
     let pods = kubectl_json(&["get", "pods", "-n", SYSTEM]);
     let names = pods["items"].as_array().unwrap().iter().map(|pod| text(pod, "/metadata/name"));
     let leader = names.into_iter().find(|name| holder.contains(name)).unwrap_or_else(|| panic!("who is {holder}?"));
+    let before = epoch(&group());
     fault("kill", NAMESPACE, &primary);
     wait_until(30, "the election is recorded", || {
-        let group = try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())?;
-        let begun = group.pointer("/status/election").is_some_and(|record| !record.is_null());
-        if begun || text(&group, "/status/primary") != primary { Ok(()) } else { Err(group["status"].to_string()) }
+        let group = try_group()?;
+        if epoch(&group) > before { Ok(()) } else { Err(group["status"].to_string()) }
     });
     fault("kill", SYSTEM, leader);
     wait_for_another_primary(&primary);
