@@ -11,7 +11,7 @@ use std::{
 /// Longest source file, lines. The aim is about 400; what outgrows this wants a better split.
 const LONGEST_FILE: usize = 480;
 /// Longest function, lines. The aim is about 60.
-const LONGEST_FUNCTION: usize = 120;
+const LONGEST_FUNCTION: usize = 85;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
