@@ -9,9 +9,9 @@ use std::{
 };
 
 /// Longest source file, lines. The aim is about 400; what outgrows this wants a better split.
-const LONGEST_FILE: usize = 480;
+const LONGEST_FILE: usize = 420;
 /// Longest function, lines. The aim is about 60.
-const LONGEST_FUNCTION: usize = 85;
+const LONGEST_FUNCTION: usize = 65;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -162,29 +162,78 @@ fn files_and_functions_are_short() {
     );
 }
 
-/// Functions that are too long: where they begin and how long they are. A function ends at a brace in its own column.
+/// Functions that are too long: where they begin and how long they are. A function ends at a brace in its own column,
+/// as rustfmt puts it; one inside another counts for itself and for the outer one.
 fn long_functions(lines: &[&str]) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    let mut open: Option<(usize, usize)> = None;
-    for (number, line) in lines.iter().enumerate() {
-        let indent = line.len() - line.trim_start().len();
-        let trimmed = line.trim_start();
-        let begins = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(super) fn ", "pub(crate) fn ", "const fn "]
-            .iter()
-            .any(|head| trimmed.starts_with(head));
-        match open {
-            None if begins && !trimmed.ends_with(';') => open = Some((number, indent)),
-            Some((start, column)) if trimmed == "}" && indent == column => {
-                let length = number - start + 1;
-                if length > LONGEST_FUNCTION {
-                    found.push((start + 1, length));
-                }
-                open = None;
-            }
-            _ => {}
+    let begins = lines.iter().enumerate().filter(|(_, line)| begins_function(line));
+    let lengths =
+        begins.map(|(start, line)| (start + 1, function_length(lines.get(start..).unwrap_or_default(), line)));
+    lengths.filter(|(_, length)| *length > LONGEST_FUNCTION).collect()
+}
+
+/// Whether a function begins here, whatever stands before `fn`.
+fn begins_function(line: &str) -> bool {
+    let mut rest = line.trim_start();
+    loop {
+        if rest.starts_with("fn ") {
+            return true;
         }
+        rest = if let Some(visible) = rest.strip_prefix("pub(") {
+            visible.split_once(')').map_or("", |(_, rest)| rest).trim_start()
+        } else if let Some(linked) = rest.strip_prefix("extern \"") {
+            linked.split_once('"').map_or("", |(_, rest)| rest).trim_start()
+        } else if let Some((_, after)) = rest
+            .split_once(' ')
+            .filter(|(word, _)| ["pub", "default", "const", "async", "unsafe", "safe", "extern"].contains(word))
+        {
+            after.trim_start()
+        } else {
+            return false;
+        };
     }
-    found
+}
+
+/// Lines of the function that begins with `first`; a declaration without a body has those up to its semicolon.
+fn function_length(lines: &[&str], first: &str) -> usize {
+    let column = |line: &str| line.len() - line.trim_start().len();
+    let mut has_body = false;
+    for (at, line) in lines.iter().enumerate() {
+        let text = line.split(" // ").next().unwrap_or(line).trim();
+        let on_one_line = at == 0 && text.ends_with('}');
+        let ends = if has_body { text == "}" } else { text.ends_with(';') };
+        if on_one_line || ends && column(line) == column(first) {
+            return at + 1;
+        }
+        has_body |= text.ends_with('{');
+    }
+    lines.len()
+}
+
+#[test]
+fn no_function_hides_its_length() {
+    let filler = "        work();\n".repeat(LONGEST_FUNCTION);
+    for head in [
+        "fn f() {",
+        "pub fn f() {",
+        "pub(in crate::decide) async fn f() {",
+        "pub(super) const unsafe fn f() {",
+        "extern \"C\" fn f() {",
+        "pub unsafe extern \"C\" fn f(",
+        "async fn f<T>(",
+        "default fn f() {",
+    ] {
+        let rest = if head.ends_with('(') { "        a: u8,\n    ) {\n" } else { "" };
+        let text = format!("    {head}\n{rest}{filler}    }}\n");
+        assert_eq!(long_functions(&text.lines().collect::<Vec<_>>()).len(), 1, "{text}");
+        let declared = format!(
+            "    fn short(&self);\n    fn wide(\n        &self,\n    ) -> u8;\n    {head}\n{rest}{filler}    }}\n"
+        );
+        assert_eq!(long_functions(&declared.lines().collect::<Vec<_>>()).len(), 1, "{declared}");
+        let short = format!("    {head}\n{rest}        work();\n    }}\n{filler}");
+        assert!(long_functions(&short.lines().collect::<Vec<_>>()).is_empty(), "{short}");
+    }
+    let outer = format!("fn outer() {{\n    fn inner() {{\n{filler}    }}\n}}\n");
+    assert_eq!(long_functions(&outer.lines().collect::<Vec<_>>()).len(), 2);
 }
 
 #[test]

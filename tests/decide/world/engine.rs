@@ -190,7 +190,6 @@ impl World {
     pub(super) fn act_on_instance(&mut self, step: &Step) -> bool {
         let who = step.instance().unwrap().clone();
         let members = self.group.replicas.clone();
-        let guard = |instance: &Instance, epoch: u64| instance.epoch <= epoch;
         let connected = self.connected(&who);
         let ticks = self.ticks();
         let seed = self.instances.values().find_map(|i| i.copy.clone().filter(|c| c.role == Role::Primary));
@@ -200,44 +199,19 @@ impl World {
             Step::ImportPartner { partner, .. } => {
                 instance.partners.insert(partner.clone(), true);
             }
-            Step::CreateGroup { .. } => {
-                let copy = Copy {
-                    role: Role::Primary,
-                    number: SequenceNumber::new(1, 1),
-                    commit_quorum: 0,
-                    members,
-                    follows: None,
-                    synchronized: BTreeSet::from([who.clone()]),
-                    databases: BTreeSet::new(),
-                };
-                instance.copy = Some(copy);
-            }
+            Step::CreateGroup { .. } => instance.copy = Some(first_copy(&who, members)),
             Step::Join { .. } => {
                 let Some(primary) = seed else { return false };
                 instance.copy = Some(Copy { role: Role::Resolving, follows: None, ..primary });
             }
-            Step::StandDown { epoch, unless_connected_to, admit, .. } => {
-                if !guard(instance, *epoch) || (unless_connected_to.is_some() && connected == *unless_connected_to) {
-                    return false;
-                }
-                instance.epoch = *epoch;
-                instance.partners.iter_mut().for_each(|(partner, admitted)| *admitted = admit.contains(partner));
-                let copy = instance.copy.as_mut().unwrap();
-                copy.role = Role::Resolving;
-                copy.follows = None;
+            Step::StandDown { epoch, .. } | Step::Follow { epoch, .. } if instance.epoch > *epoch => return false,
+            Step::StandDown { unless_connected_to, .. }
+                if unless_connected_to.is_some() && connected == *unless_connected_to =>
+            {
+                return false;
             }
-            Step::Follow { epoch, primary, .. } => {
-                if !guard(instance, *epoch) {
-                    return false;
-                }
-                instance.epoch = *epoch;
-                instance.partners.iter_mut().for_each(|(partner, admitted)| *admitted = partner == primary);
-                let copy = instance.copy.as_mut().unwrap();
-                if copy.role == Role::Resolving {
-                    copy.role = Role::Secondary;
-                    copy.follows = None;
-                }
-            }
+            Step::StandDown { epoch, admit, .. } => stand_down(instance, *epoch, admit),
+            Step::Follow { epoch, primary, .. } => follow(instance, *epoch, primary),
             Step::Failover { epoch, number, deadline, .. } => {
                 return self.failover(&who, *epoch, *number, *deadline, ticks);
             }
@@ -293,5 +267,38 @@ impl World {
         instance.partners.values_mut().for_each(|admitted| *admitted = true);
         self.operator.memo = Some(FailoverMemo { epoch, answer: FailoverAnswer::Accepted });
         true
+    }
+}
+
+/// What CREATE makes.
+fn first_copy(primary: &ReplicaName, members: BTreeMap<ReplicaName, Mode>) -> Copy {
+    Copy {
+        role: Role::Primary,
+        number: SequenceNumber::new(1, 1),
+        commit_quorum: 0,
+        members,
+        follows: None,
+        synchronized: BTreeSet::from([primary.clone()]),
+        databases: BTreeSet::new(),
+    }
+}
+
+/// Leaves its role and lets these partners connect.
+fn stand_down(instance: &mut Instance, epoch: u64, admit: &BTreeSet<ReplicaName>) {
+    instance.epoch = epoch;
+    instance.partners.iter_mut().for_each(|(partner, admitted)| *admitted = admit.contains(partner));
+    let copy = instance.copy.as_mut().unwrap();
+    copy.role = Role::Resolving;
+    copy.follows = None;
+}
+
+/// Becomes a secondary that only this primary may connect to; one that is a secondary already stays.
+fn follow(instance: &mut Instance, epoch: u64, primary: &ReplicaName) {
+    instance.epoch = epoch;
+    instance.partners.iter_mut().for_each(|(partner, admitted)| *admitted = partner == primary);
+    let copy = instance.copy.as_mut().unwrap();
+    if copy.role == Role::Resolving {
+        copy.role = Role::Secondary;
+        copy.follows = None;
     }
 }

@@ -1,7 +1,7 @@
 //! ADD, MODIFY and REMOVE of replicas and databases, and SET: configuration changes of a primary.
 
 use super::{
-    config::Config,
+    config::{Config, ReplicaConfig},
     roles::{Group, Role},
     statements::database_config,
     valid::{check, check_timeout, connections, replica_config},
@@ -10,6 +10,7 @@ use crate::{
     ddl::{GroupOptions, ReplicaOptions},
     errors::{Message, SqlResult},
     instance::{SYSTEM, Shared},
+    store::database::Database,
 };
 use std::sync::Arc;
 
@@ -168,6 +169,23 @@ pub async fn modify_replica(
     primary_only(group, None)?;
     let name = replica_name(group, name);
     let name = name.as_str();
+    let mode = check_modification(group, name, &options)?;
+    commit(shared, group, "MODIFY-REPLICA", |config| {
+        if let Some(replica) = config.replicas.get_mut(name) {
+            replica.availability_mode = mode.unwrap_or(replica.availability_mode);
+            apply(&options, replica);
+        }
+    })
+    .await?;
+    if options.seeding_mode.is_some() || options.endpoint_url.is_some() {
+        // Seeding that failed begins again, and a new address is used.
+        group.drop_session(name);
+    }
+    Ok(())
+}
+
+/// The new availability mode, if one was given. Errors: 35210, 35214, 47112, 47113.
+fn check_modification(group: &Group, name: &str, options: &ReplicaOptions) -> SqlResult<Option<u8>> {
     let Some(current) = group.state().committed.replicas.get(name).cloned() else {
         return Err(Message::new(
             35_210,
@@ -182,7 +200,7 @@ pub async fn modify_replica(
         check_timeout(name, seconds)?;
     }
     let only_timeout =
-        ReplicaOptions { session_timeout: options.session_timeout, ..ReplicaOptions::default() } == options;
+        ReplicaOptions { session_timeout: options.session_timeout, ..ReplicaOptions::default() } == *options;
     if current.availability_mode == 4 && !only_timeout {
         return Err(Message::new(
             47_112,
@@ -190,124 +208,128 @@ pub async fn modify_replica(
             "Only the SESSION_TIMEOUT property can be modified for a configuration-only replica.",
         ));
     }
-    let mode = match options.availability_mode.as_deref() {
-        Some("SYNCHRONOUS_COMMIT") => Some(1),
-        Some("ASYNCHRONOUS_COMMIT") => Some(0),
-        Some(_) => {
-            return Err(Message::new(
-                47_113,
-                16,
-                format!(
-                    "The 'AVAILABILITY_MODE' option is not valid for the '{name}' replica for modification. Remove this option, then retry the operation."
-                ),
-            ));
-        }
-        None => None,
-    };
-    commit(shared, group, "MODIFY-REPLICA", |config| {
-        let Some(replica) = config.replicas.get_mut(name) else { return };
-        replica.availability_mode = mode.unwrap_or(replica.availability_mode);
-        replica.endpoint_url = options.endpoint_url.clone().unwrap_or_else(|| replica.endpoint_url.clone());
-        replica.session_timeout = options.session_timeout.unwrap_or(replica.session_timeout);
-        replica.backup_priority = options.backup_priority.unwrap_or(replica.backup_priority);
-        replica.secondary_connections =
-            connections(options.secondary_connections.as_deref()).unwrap_or(replica.secondary_connections);
-        if let Some(mode) = options.seeding_mode.as_deref() {
-            replica.seeding_mode = u8::from(mode != "AUTOMATIC");
-        }
-        replica.read_only_routing_url =
-            options.read_only_routing_url.clone().or_else(|| replica.read_only_routing_url.clone());
-        replica.read_write_routing_url =
-            options.read_write_routing_url.clone().or_else(|| replica.read_write_routing_url.clone());
-        if let Some(list) = &options.read_only_routing_list {
-            replica.read_only_routing_list.clone_from(list);
-        }
-    })
-    .await?;
-    if options.seeding_mode.is_some() || options.endpoint_url.is_some() {
-        // Seeding that failed begins again, and a new address is used.
-        group.drop_session(name);
+    match options.availability_mode.as_deref() {
+        Some("SYNCHRONOUS_COMMIT") => Ok(Some(1)),
+        Some("ASYNCHRONOUS_COMMIT") => Ok(Some(0)),
+        Some(_) => Err(Message::new(
+            47_113,
+            16,
+            format!(
+                "The 'AVAILABILITY_MODE' option is not valid for the '{name}' replica for modification. Remove this option, then retry the operation."
+            ),
+        )),
+        None => Ok(None),
     }
-    Ok(())
+}
+
+/// Changes what was given.
+fn apply(options: &ReplicaOptions, replica: &mut ReplicaConfig) {
+    replica.endpoint_url = options.endpoint_url.clone().unwrap_or_else(|| replica.endpoint_url.clone());
+    replica.session_timeout = options.session_timeout.unwrap_or(replica.session_timeout);
+    replica.backup_priority = options.backup_priority.unwrap_or(replica.backup_priority);
+    replica.secondary_connections =
+        connections(options.secondary_connections.as_deref()).unwrap_or(replica.secondary_connections);
+    if let Some(mode) = options.seeding_mode.as_deref() {
+        replica.seeding_mode = u8::from(mode != "AUTOMATIC");
+    }
+    replica.read_only_routing_url =
+        options.read_only_routing_url.clone().or_else(|| replica.read_only_routing_url.clone());
+    replica.read_write_routing_url =
+        options.read_write_routing_url.clone().or_else(|| replica.read_write_routing_url.clone());
+    if let Some(list) = &options.read_only_routing_list {
+        replica.read_only_routing_list.clone_from(list);
+    }
 }
 
 /// ADD DATABASE
 pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<String>) -> SqlResult<()> {
     primary_only(group, Some(("ADD", "DATABASE")))?;
     for name in names {
-        let Some(database) = shared.database(&name) else {
-            return Err(Message::new(
-                35_238,
-                16,
-                format!(
-                    "Database '{name}' cannot be added to availability group '{}'. The database does not exist on this SQL Server instance. Verify that the database name is correct and that the database exists, then retry the operation.",
-                    group.name
-                ),
-            ));
-        };
-        let name = database.name().to_string();
-        if SYSTEM.contains(&name.as_str()) {
-            return Err(Message::new(
-                35_249,
-                16,
-                format!(
-                    "An attempt to add or join a system database, '{name}', to an availability group failed. Specify only user databases for this operation."
-                ),
-            ));
-        }
-        if group.state().committed.databases.contains_key(&name) {
-            return Err(Message::new(
-                35_280,
-                16,
-                format!(
-                    "Database '{name}' cannot be added to availability group '{}'. The database is already joined to the specified availability group. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
-                    group.name
-                ),
-            ));
-        }
-        if let Some(other) = shared.group_of(&name) {
-            return Err(Message::new(
-                35_244,
-                16,
-                format!(
-                    "Database '{name}' cannot be added to availability group '{}'. The database is currently joined to another availability group, '{}'. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
-                    group.name, other.name
-                ),
-            ));
-        }
-        if !shared.has_log_chain(&name) {
-            return Err(Message::new(
-                1475,
-                16,
-                format!(
-                    "Database \"{name}\" might contain bulk logged changes that have not been backed up. Take a log backup on the principal database or primary database. Then restore this backup either on the mirror database to enable database mirroring or on every secondary database to enable you to join it to the availability group."
-                ),
-            ));
-        }
-        let local = |own: bool| {
-            let mut state = group.state();
-            group.persist(&mut state, |copy| {
-                if own {
-                    copy.local.insert(name.clone())
-                } else {
-                    copy.local.remove(&name)
-                };
-            })
-        };
-        local(true)?;
-        let entry = database_config(shared, &group.me);
-        let added = commit(shared, group, "ADD-DATABASE", |config| {
-            config.databases.insert(name.clone(), entry.clone());
-        })
-        .await;
-        if let Err(error) = added {
-            if !group.state().copy.config.databases.contains_key(&name) {
-                local(false)?;
-            }
-            return Err(error);
-        }
+        let database = database_to_add(shared, group, &name)?;
+        add_database(shared, group, database.name()).await?;
         database.set_owner(Some(super::primary::owner(group)));
         group.reconcile();
+    }
+    Ok(())
+}
+
+/// A database that may be added. Errors: 35238, 35249, 35280, 35244, 1475.
+fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<Database>> {
+    let Some(database) = shared.database(name) else {
+        return Err(Message::new(
+            35_238,
+            16,
+            format!(
+                "Database '{name}' cannot be added to availability group '{}'. The database does not exist on this SQL Server instance. Verify that the database name is correct and that the database exists, then retry the operation.",
+                group.name
+            ),
+        ));
+    };
+    let name = database.name();
+    if SYSTEM.contains(&name) {
+        return Err(Message::new(
+            35_249,
+            16,
+            format!(
+                "An attempt to add or join a system database, '{name}', to an availability group failed. Specify only user databases for this operation."
+            ),
+        ));
+    }
+    if group.state().committed.databases.contains_key(name) {
+        return Err(Message::new(
+            35_280,
+            16,
+            format!(
+                "Database '{name}' cannot be added to availability group '{}'. The database is already joined to the specified availability group. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
+                group.name
+            ),
+        ));
+    }
+    if let Some(other) = shared.group_of(name) {
+        return Err(Message::new(
+            35_244,
+            16,
+            format!(
+                "Database '{name}' cannot be added to availability group '{}'. The database is currently joined to another availability group, '{}'. Verify that the database name is correct and that the database is not joined to an availability group, then retry the operation.",
+                group.name, other.name
+            ),
+        ));
+    }
+    if !shared.has_log_chain(name) {
+        return Err(Message::new(
+            1475,
+            16,
+            format!(
+                "Database \"{name}\" might contain bulk logged changes that have not been backed up. Take a log backup on the principal database or primary database. Then restore this backup either on the mirror database to enable database mirroring or on every secondary database to enable you to join it to the availability group."
+            ),
+        ));
+    }
+    Ok(database)
+}
+
+/// Commits a configuration that lists the database.
+async fn add_database(shared: &Arc<Shared>, group: &Arc<Group>, name: &str) -> SqlResult<()> {
+    let local = |own: bool| {
+        let mut state = group.state();
+        group.persist(&mut state, |copy| {
+            if own {
+                copy.local.insert(name.to_string())
+            } else {
+                copy.local.remove(name)
+            };
+        })
+    };
+    local(true)?;
+    let entry = database_config(shared, &group.me);
+    let added = commit(shared, group, "ADD-DATABASE", |config| {
+        config.databases.insert(name.to_string(), entry.clone());
+    })
+    .await;
+    if let Err(error) = added {
+        if !group.state().copy.config.databases.contains_key(name) {
+            local(false)?;
+        }
+        return Err(error);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod lease;
 pub mod membership;
 pub mod primary;
 pub mod roles;
+mod seeding;
 pub mod serve;
 pub mod sessions;
 pub mod statements;

@@ -1,5 +1,6 @@
 //! One group on one instance: its copy, its role, and the change of roles.
 
+pub use super::seeding::Seeding;
 use super::{
     config::{Config, Copy},
     stuck::Stuck,
@@ -60,46 +61,6 @@ pub struct Pending {
     pub accepted: BTreeSet<String>,
     /// Since when.
     pub since: SystemTime,
-}
-
-/// One row of seeding.
-#[derive(Clone, Debug)]
-pub struct Seeding {
-    /// Database.
-    pub database: String,
-    /// The other side.
-    pub partner: String,
-    /// This side is the source.
-    pub source: bool,
-    /// `SEEDING`, `COMPLETED`, `FAILED`
-    pub state: &'static str,
-    /// Documented failure number; 0: none.
-    pub failure: i64,
-    /// Bytes moved.
-    pub moved: u64,
-    /// Bytes in all.
-    pub size: u64,
-    /// Start.
-    pub started: SystemTime,
-    /// End.
-    pub ended: Option<SystemTime>,
-}
-
-impl Seeding {
-    /// A row that begins.
-    pub fn new(database: &str, partner: &str, source: bool, size: u64, now: SystemTime) -> Self {
-        Self {
-            database: database.into(),
-            partner: partner.into(),
-            source,
-            state: "SEEDING",
-            failure: 0,
-            moved: 0,
-            size,
-            started: now,
-            ended: None,
-        }
-    }
 }
 
 /// What changes.

@@ -1,7 +1,7 @@
 //! CREATE, JOIN, ALTER and DROP AVAILABILITY GROUP, with the errors of each role.
 
 use super::{
-    config::{Config, Copy, DatabaseConfig},
+    config::{Config, Copy, DatabaseConfig, ReplicaConfig},
     roles::{Crown, Group, Role},
 };
 use crate::{
@@ -109,39 +109,7 @@ async fn create(
             "CREATE AVAILABILITY GROUP with a CLUSTER_TYPE other than EXTERNAL is not supported by the stand-in.",
         ));
     }
-    let me = shared.config.server_name.clone();
-    let mut members = BTreeMap::new();
-    for (replica, options) in replicas {
-        let config = super::valid::replica_config(shared, name, &replica, &options)?;
-        if members.insert(replica.clone(), config).is_some() {
-            return Err(Message::new(
-                35_235,
-                16,
-                format!("The replica name '{replica}' was specified more than once."),
-            ));
-        }
-    }
-    let Some(local) =
-        members.iter_mut().find(|(replica, _)| replica.eq_ignore_ascii_case(&me)).map(|(_, config)| config)
-    else {
-        return Err(Message::new(
-            35_237,
-            16,
-            format!(
-                "None of the specified replicas for availability group {name} maps to the instance of SQL Server to which you are connected. Reenter the command, specifying this server instance to host one of the replicas. This replica will be the initial primary replica."
-            ),
-        ));
-    };
-    if local.availability_mode == 4 {
-        return Err(Message::new(
-            47_121,
-            16,
-            format!(
-                "The replica spec for the local replica '{me}' has an invalid availability mode. Valid values are SYNCHRONOUS_COMMIT and ASYNCHRONOUS_COMMIT."
-            ),
-        ));
-    }
-    local.joined = true;
+    let members = members(shared, name, replicas)?;
     let config = Config {
         number: 1 << 32 | 1,
         id: shared.uuid(),
@@ -165,6 +133,48 @@ async fn create(
         super::membership::add_databases(shared, &group, databases).await?;
     }
     Ok(())
+}
+
+/// The replicas of a new group; this instance is one of them and joined. Errors: 35235, 35237, 47121.
+fn members(
+    shared: &Arc<Shared>,
+    group: &str,
+    replicas: Vec<(String, ReplicaOptions)>,
+) -> SqlResult<BTreeMap<String, ReplicaConfig>> {
+    let me = &shared.config.server_name;
+    let mut members = BTreeMap::new();
+    for (replica, options) in replicas {
+        let config = super::valid::replica_config(shared, group, &replica, &options)?;
+        if members.insert(replica.clone(), config).is_some() {
+            return Err(Message::new(
+                35_235,
+                16,
+                format!("The replica name '{replica}' was specified more than once."),
+            ));
+        }
+    }
+    let Some(local) =
+        members.iter_mut().find(|(replica, _)| replica.eq_ignore_ascii_case(me)).map(|(_, config)| config)
+    else {
+        return Err(Message::new(
+            35_237,
+            16,
+            format!(
+                "None of the specified replicas for availability group {group} maps to the instance of SQL Server to which you are connected. Reenter the command, specifying this server instance to host one of the replicas. This replica will be the initial primary replica."
+            ),
+        ));
+    };
+    if local.availability_mode == 4 {
+        return Err(Message::new(
+            47_121,
+            16,
+            format!(
+                "The replica spec for the local replica '{me}' has an invalid availability mode. Valid values are SYNCHRONOUS_COMMIT and ASYNCHRONOUS_COMMIT."
+            ),
+        ));
+    }
+    local.joined = true;
+    Ok(members)
 }
 
 /// Takes the configuration from the primary that lists this instance and reaches its endpoint.

@@ -15,20 +15,7 @@ pub fn replica_config(
     name: &str,
     options: &ReplicaOptions,
 ) -> SqlResult<ReplicaConfig> {
-    let mode = match options.availability_mode.as_deref() {
-        Some("SYNCHRONOUS_COMMIT") => 1,
-        Some("ASYNCHRONOUS_COMMIT") => 0,
-        Some("CONFIGURATION_ONLY") => 4,
-        _ => {
-            return Err(Message::new(
-                41_196,
-                16,
-                format!(
-                    "Failed to create availability replica '{name}': the option AVAILABILITY_MODE is missing or not valid."
-                ),
-            ));
-        }
-    };
+    let mode = availability_mode(name, options)?;
     let Some(endpoint_url) = options.endpoint_url.clone() else {
         return Err(Message::new(
             35_236,
@@ -37,41 +24,9 @@ pub fn replica_config(
         ));
     };
     if mode == 4 {
-        let given = [
-            (options.failover_mode.is_some(), "FAILOVER_MODE"),
-            (options.seeding_mode.is_some(), "SEEDING_MODE"),
-            (options.secondary_connections.is_some(), "SECONDARY_ROLE"),
-            (options.backup_priority.is_some(), "BACKUP_PRIORITY"),
-        ];
-        if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
-            return Err(Message::new(
-                47_110,
-                15,
-                format!(
-                    "The '{option}' option is not valid for the '{name}' replica as it is a configuration-only. Remove this option, then retry the operation"
-                ),
-            ));
-        }
+        only_configuration(name, options)?;
     } else {
-        match options.failover_mode.as_deref() {
-            Some("EXTERNAL") => {}
-            Some(_) => {
-                return Err(Message::new(
-                    47_102,
-                    16,
-                    format!("The cluster type of availability group '{group}' only supports EXTERNAL failover mode."),
-                ));
-            }
-            None => {
-                return Err(Message::new(
-                    41_197,
-                    15,
-                    format!(
-                        "The FAILOVER_MODE option has not been specified for the replica '{name}'. Reenter the command, specifying a failover mode for the replica."
-                    ),
-                ));
-            }
-        }
+        external_failover(group, name, options)?;
     }
     let session_timeout = options.session_timeout.unwrap_or(10);
     check_timeout(name, session_timeout)?;
@@ -90,6 +45,59 @@ pub fn replica_config(
         read_only_routing_list: options.read_only_routing_list.clone().unwrap_or_default(),
         joined: false,
     })
+}
+
+/// 41196
+fn availability_mode(name: &str, options: &ReplicaOptions) -> SqlResult<u8> {
+    match options.availability_mode.as_deref() {
+        Some("SYNCHRONOUS_COMMIT") => Ok(1),
+        Some("ASYNCHRONOUS_COMMIT") => Ok(0),
+        Some("CONFIGURATION_ONLY") => Ok(4),
+        _ => Err(Message::new(
+            41_196,
+            16,
+            format!(
+                "Failed to create availability replica '{name}': the option AVAILABILITY_MODE is missing or not valid."
+            ),
+        )),
+    }
+}
+
+/// 47110: a configuration-only replica takes no options of a database.
+fn only_configuration(name: &str, options: &ReplicaOptions) -> SqlResult<()> {
+    let given = [
+        (options.failover_mode.is_some(), "FAILOVER_MODE"),
+        (options.seeding_mode.is_some(), "SEEDING_MODE"),
+        (options.secondary_connections.is_some(), "SECONDARY_ROLE"),
+        (options.backup_priority.is_some(), "BACKUP_PRIORITY"),
+    ];
+    let Some((_, option)) = given.into_iter().find(|(given, _)| *given) else { return Ok(()) };
+    Err(Message::new(
+        47_110,
+        15,
+        format!(
+            "The '{option}' option is not valid for the '{name}' replica as it is a configuration-only. Remove this option, then retry the operation"
+        ),
+    ))
+}
+
+/// 41197, 47102
+fn external_failover(group: &str, name: &str, options: &ReplicaOptions) -> SqlResult<()> {
+    match options.failover_mode.as_deref() {
+        Some("EXTERNAL") => Ok(()),
+        Some(_) => Err(Message::new(
+            47_102,
+            16,
+            format!("The cluster type of availability group '{group}' only supports EXTERNAL failover mode."),
+        )),
+        None => Err(Message::new(
+            41_197,
+            15,
+            format!(
+                "The FAILOVER_MODE option has not been specified for the replica '{name}'. Reenter the command, specifying a failover mode for the replica."
+            ),
+        )),
+    }
 }
 
 /// `ALLOW_CONNECTIONS` as a number.

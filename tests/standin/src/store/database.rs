@@ -5,15 +5,20 @@
 //! What nobody acknowledged was never committed here, so there is nothing to undo: the record is cut from the log when
 //! the replica rejoins, or redone when it is promoted.
 
-pub use super::transaction::Transaction;
+pub(super) use super::files::{Files, execute, sqlite};
 use super::{
     disk::Disk,
+    files::connections,
     image::{Image, image_name},
-    log::{Cell, Log, Record},
+    log::{Log, Record},
+};
+pub use super::{
+    files::{Parameters, RowSet, rows},
+    transaction::Transaction,
 };
 use crate::errors::{Message, SqlResult};
 use futures::future::BoxFuture;
-use rusqlite::{Connection, OpenFlags, types::Value};
+use rusqlite::Connection;
 use std::{
     io,
     sync::{
@@ -35,18 +40,6 @@ pub trait Owner: Send + Sync {
     fn acknowledged<'a>(&'a self, database: &'a str, lsn: u64, reign: u64) -> BoxFuture<'a, SqlResult<()>>;
 }
 
-/// A result set in SQLite's values.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RowSet {
-    /// Names and declared types.
-    pub columns: Vec<(String, Option<String>)>,
-    /// Rows.
-    pub rows: Vec<Vec<Value>>,
-}
-
-/// Parameters of a statement: name with `@`, value.
-pub type Parameters = [(String, Value)];
-
 /// One database.
 pub struct Database {
     pub(super) name: String,
@@ -58,25 +51,10 @@ pub struct Database {
     pub(super) generation: AtomicU64,
 }
 
-pub(super) struct Files {
-    pub(super) write: Connection,
-    pub(super) read: Connection,
-    pub(super) log: Log,
-    /// Everything up to here is in `write`.
-    pub(super) applied: u64,
-    /// Position of the image on disk, and its size in bytes.
-    image: (u64, u64),
-    /// Bytes of log since the image.
-    since_image: u64,
-}
-
 /// A new image is due after so many bytes of log, or as many as the image has.
 const IMAGE_DUE: u64 = 4 << 20;
 /// Records before the image that are kept for partners that were away.
 const KEPT: u64 = 20_000;
-
-/// Distinguishes databases in SQLite's shared memory.
-static UNIQUE: AtomicU64 = AtomicU64::new(0);
 
 impl Database {
     /// Opens the database of that name, recovering what the log holds up to `upto`; creates it when there are no files.
@@ -308,101 +286,6 @@ impl Database {
     }
 }
 
-impl Files {
-    fn redo(&mut self, lsn: u64) -> rusqlite::Result<()> {
-        let pending: Vec<_> = self.log.after(self.applied).iter().filter(|record| record.lsn <= lsn).cloned().collect();
-        for record in pending {
-            self.write.execute_batch("BEGIN IMMEDIATE")?;
-            for statement in &record.statements {
-                let parameters: Vec<_> =
-                    statement.parameters.iter().map(|(name, cell)| (name.clone(), cell.clone().into())).collect();
-                execute(&self.write, &statement.sql, &parameters)?;
-            }
-            self.write.execute_batch("COMMIT")?;
-            self.applied = record.lsn;
-        }
-        Ok(())
-    }
-
-    fn dump(&self) -> rusqlite::Result<Vec<u8>> {
-        let mut copy = Connection::open_in_memory()?;
-        rusqlite::backup::Backup::new(&self.read, &mut copy)?.run_to_completion(
-            1_000,
-            std::time::Duration::ZERO,
-            None,
-        )?;
-        Ok(copy.serialize("main")?.to_vec())
-    }
-
-    fn load(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
-        let (mut write, read) = connections()?;
-        if !bytes.is_empty() {
-            let mut image = Connection::open_in_memory()?;
-            image.deserialize_read_exact("main", bytes, bytes.len(), false)?;
-            rusqlite::backup::Backup::new(&image, &mut write)?.run_to_completion(
-                1_000,
-                std::time::Duration::ZERO,
-                None,
-            )?;
-        }
-        (self.write, self.read) = (write, read);
-        Ok(())
-    }
-}
-
-fn connections() -> rusqlite::Result<(Connection, Connection)> {
-    let uri = format!("file:/standin-{}?vfs=memdb", UNIQUE.fetch_add(1, Ordering::Relaxed));
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(&uri, flags)?;
-        crate::tsql::functions::install(&connection)?;
-        Ok(connection)
-    };
-    Ok((open()?, open()?))
-}
-
-pub(super) fn execute(connection: &Connection, sql: &str, parameters: &Parameters) -> rusqlite::Result<usize> {
-    let mut statement = connection.prepare_cached(sql)?;
-    bind(&mut statement, parameters)?;
-    let mut rows = statement.raw_query();
-    while rows.next()?.is_some() {}
-    drop(rows);
-    drop(statement);
-    Ok(connection.changes() as usize)
-}
-
-/// Runs a query on a connection.
-pub fn rows(connection: &Connection, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-    let mut statement = connection.prepare(sql).map_err(sqlite)?;
-    bind(&mut statement, parameters).map_err(sqlite)?;
-    let columns: Vec<_> =
-        statement.columns().map(|column| (column.name().to_string(), column.decl_type().map(str::to_string))).collect();
-    let width = columns.len();
-    let mut found = Vec::new();
-    let mut rows = statement.raw_query();
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        found.push((0..width).map(|i| row.get(i)).collect::<rusqlite::Result<Vec<Value>>>().map_err(sqlite)?);
-    }
-    Ok(RowSet { columns, rows: found })
-}
-
-fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
-    for (name, value) in parameters {
-        if let Some(index) = statement.parameter_index(name)? {
-            statement.raw_bind_parameter(index, value)?;
-        }
-    }
-    Ok(())
-}
-
-/// SQLite's error as a message; the T-SQL engine gives it its real number.
-pub(super) fn sqlite(error: rusqlite::Error) -> Message {
-    Message::new(50_000, 16, error.to_string())
-}
-
 /// The role went away under a transaction.
 pub(super) fn lost(database: &str) -> Message {
     Message::new(
@@ -420,28 +303,4 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn log_name(database: &str) -> String {
     format!("{database}.log")
-}
-
-impl From<Value> for Cell {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Integer(i) => Self::Integer(i),
-            Value::Real(f) => Self::Real(f),
-            Value::Text(t) => Self::Text(t),
-            Value::Blob(b) => Self::Blob(b),
-        }
-    }
-}
-
-impl From<Cell> for Value {
-    fn from(cell: Cell) -> Self {
-        match cell {
-            Cell::Null => Self::Null,
-            Cell::Integer(i) => Self::Integer(i),
-            Cell::Real(f) => Self::Real(f),
-            Cell::Text(t) => Self::Text(t),
-            Cell::Blob(b) => Self::Blob(b),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod disk;
+mod files;
 mod image;
 pub mod log;
 pub mod transaction;

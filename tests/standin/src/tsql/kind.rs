@@ -6,27 +6,31 @@ use crate::{
     value::SqlType,
 };
 
+/// Length of a type of text or bytes; 1 when none is given. Error 131.
+fn length(name: &str, arguments: &[String], most: u16) -> SqlResult<u16> {
+    let Some(text) = arguments.first() else { return Ok(1) };
+    match text.parse::<u16>() {
+        Ok(length) if (1..=most).contains(&length) => Ok(length),
+        _ => Err(Message::new(
+            131,
+            15,
+            format!(
+                "The size ({text}) given to the type '{name}' exceeds the maximum allowed for any data type (8000)."
+            ),
+        )
+        .state(3)),
+    }
+}
+
+/// Precision or scale; `None` when it is out of range.
+fn small(arguments: &[String], index: usize, default: u8, most: u8) -> Option<u8> {
+    let value = arguments.get(index).map_or(Ok(default), |text| text.parse::<u8>());
+    value.ok().filter(|value| *value <= most)
+}
+
 /// Type from its name and arguments.
 pub fn from_parts(name: &str, arguments: &[String]) -> SqlResult<SqlType> {
     let max = arguments.first().is_some_and(|argument| argument.eq_ignore_ascii_case("max"));
-    let length = |default: u16, most: u16| -> SqlResult<u16> {
-        let Some(text) = arguments.first() else { return Ok(default) };
-        match text.parse::<u16>() {
-            Ok(length) if (1..=most).contains(&length) => Ok(length),
-            _ => Err(Message::new(
-                131,
-                15,
-                format!(
-                    "The size ({text}) given to the type '{name}' exceeds the maximum allowed for any data type (8000)."
-                ),
-            )
-            .state(3)),
-        }
-    };
-    let small = |index: usize, default: u8, most: u8| {
-        let value = arguments.get(index).map_or(Ok(default), |text| text.parse::<u8>());
-        value.ok().filter(|value| *value <= most)
-    };
     Ok(match name.to_ascii_lowercase().as_str() {
         "bit" => SqlType::Bit,
         "tinyint" => SqlType::TinyInt,
@@ -35,27 +39,27 @@ pub fn from_parts(name: &str, arguments: &[String]) -> SqlResult<SqlType> {
         "bigint" => SqlType::BigInt,
         "float" | "real" | "double" => SqlType::Float,
         "decimal" | "numeric" | "dec" => {
-            let (Some(precision), Some(scale)) = (small(0, 18, 38), small(1, 0, 38)) else {
+            let (Some(precision), Some(scale)) = (small(arguments, 0, 18, 38), small(arguments, 1, 0, 38)) else {
                 return Err(Message::new(1007, 15, format!("The number given to the type '{name}' is out of range.")));
             };
             SqlType::Decimal { precision, scale }
         }
         "money" => SqlType::Decimal { precision: 19, scale: 4 },
         "smallmoney" => SqlType::Decimal { precision: 10, scale: 4 },
-        "nchar" => SqlType::NChar(length(1, 4000)?),
+        "nchar" => SqlType::NChar(length(name, arguments, 4000)?),
         "sysname" => SqlType::NVarChar(128),
         "nvarchar" if max => SqlType::NVarCharMax,
-        "nvarchar" => SqlType::NVarChar(length(1, 4000)?),
+        "nvarchar" => SqlType::NVarChar(length(name, arguments, 4000)?),
         "varchar" if max => SqlType::VarCharMax,
-        "varchar" | "char" | "character" => SqlType::VarChar(length(1, 8000)?),
+        "varchar" | "char" | "character" => SqlType::VarChar(length(name, arguments, 8000)?),
         "ntext" | "xml" => SqlType::NVarCharMax,
         "text" => SqlType::VarCharMax,
         "varbinary" if max => SqlType::VarBinaryMax,
-        "varbinary" | "binary" => SqlType::VarBinary(length(1, 8000)?),
+        "varbinary" | "binary" => SqlType::VarBinary(length(name, arguments, 8000)?),
         "image" => SqlType::VarBinaryMax,
         "uniqueidentifier" => SqlType::Guid,
         "datetime" | "smalldatetime" => SqlType::DateTime,
-        "datetime2" => SqlType::DateTime2(small(0, 7, 7).unwrap_or(7)),
+        "datetime2" => SqlType::DateTime2(small(arguments, 0, 7, 7).unwrap_or(7)),
         "sql_variant" => SqlType::Variant,
         "date" | "time" | "datetimeoffset" | "rowversion" | "timestamp" | "hierarchyid" | "geometry" | "geography" => {
             return Err(not_supported(&format!("The data type {name}")));

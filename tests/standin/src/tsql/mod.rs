@@ -6,7 +6,6 @@ pub mod ast;
 pub mod convert;
 pub mod emit;
 pub mod functions;
-mod functions_dates;
 pub mod kind;
 mod objects;
 mod options;

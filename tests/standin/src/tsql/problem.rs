@@ -13,59 +13,81 @@ pub fn translate(message: Message, connection: Option<&Connection>) -> Message {
     if let Some(message) = functions::message(text) {
         return message;
     }
-    let after = |prefix: &str| text.find(prefix).and_then(|at| text.get(at + prefix.len()..)).map(first_word);
-    if let Some(name) = after("no such table: ") {
+    let found = unknown_name(text).or_else(|| broken_constraint(text, connection)).or_else(|| wrong_use(text));
+    found.unwrap_or_else(|| not_supported(&format!("This statement ({text})")))
+}
+
+/// The word after a prefix.
+fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    text.find(prefix).and_then(|at| text.get(at + prefix.len()..)).map(first_word)
+}
+
+/// Names that mean nothing: 208, 207, 209, 195.
+fn unknown_name(text: &str) -> Option<Message> {
+    if let Some(name) = after(text, "no such table: ") {
         let name = name.trim_start_matches("main.").trim_start_matches("temp.");
-        return Message::new(208, 16, format!("Invalid object name '{name}'."));
+        return Some(Message::new(208, 16, format!("Invalid object name '{name}'.")));
     }
-    if let Some(name) = after("no such column: ") {
+    if let Some(name) = after(text, "no such column: ") {
         let name = name.rsplit('.').next().unwrap_or(name);
-        return Message::new(207, 16, format!("Invalid column name '{name}'."));
+        return Some(Message::new(207, 16, format!("Invalid column name '{name}'.")));
     }
-    if let Some(name) = after("ambiguous column name: ") {
-        return Message::new(209, 16, format!("Ambiguous column name '{name}'."));
+    if let Some(name) = after(text, "ambiguous column name: ") {
+        return Some(Message::new(209, 16, format!("Ambiguous column name '{name}'.")));
     }
-    if let Some(name) = after("no such function: ") {
-        return Message::new(195, 15, format!("'{name}' is not a recognized built-in function name.")).state(10);
+    if let Some(name) = after(text, "no such function: ") {
+        return Some(Message::new(195, 15, format!("'{name}' is not a recognized built-in function name.")).state(10));
     }
-    if let Some(column) = after("NOT NULL constraint failed: ") {
+    None
+}
+
+/// Rows that break a constraint: 515, 2601, 2627, 547.
+fn broken_constraint(text: &str, connection: Option<&Connection>) -> Option<Message> {
+    if let Some(column) = after(text, "NOT NULL constraint failed: ") {
         let (table, column) = column.split_once('.').unwrap_or(("", column));
-        return Message::new(
+        return Some(Message::new(
             515,
             16,
             format!(
                 "Cannot insert the value NULL into column '{column}', table '{table}'; column does not allow nulls. The statement fails."
             ),
         )
-        .state(2);
+        .state(2));
     }
     if let Some(at) = text.find("UNIQUE constraint failed: ") {
-        return duplicate(text.get(at + "UNIQUE constraint failed: ".len()..).unwrap_or_default(), connection);
+        return Some(duplicate(text.get(at + "UNIQUE constraint failed: ".len()..).unwrap_or_default(), connection));
     }
     if text.contains("FOREIGN KEY constraint failed") {
-        return Message::new(547, 16, "The statement conflicted with a FOREIGN KEY or REFERENCE constraint.");
+        return Some(Message::new(547, 16, "The statement conflicted with a FOREIGN KEY or REFERENCE constraint."));
     }
-    if let Some(name) = after("CHECK constraint failed: ") {
-        return Message::new(547, 16, format!("The statement conflicted with the CHECK constraint \"{name}\"."));
+    if let Some(name) = after(text, "CHECK constraint failed: ") {
+        return Some(Message::new(547, 16, format!("The statement conflicted with the CHECK constraint \"{name}\".")));
     }
+    None
+}
+
+/// Expressions where they have no place or no value: 147, 8115, 116.
+fn wrong_use(text: &str) -> Option<Message> {
     if text.contains("misuse of aggregate") {
-        return Message::new(
+        return Some(Message::new(
             147,
             15,
             "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING clause or a select list, and the column being aggregated is an outer reference.",
-        );
+        ));
     }
     if text.contains("integer overflow") {
-        return Message::new(8115, 16, "Arithmetic overflow error converting expression to data type bigint.").state(2);
+        return Some(
+            Message::new(8115, 16, "Arithmetic overflow error converting expression to data type bigint.").state(2),
+        );
     }
     if text.contains("sub-select returns") {
-        return Message::new(
+        return Some(Message::new(
             116,
             16,
             "Only one expression can be specified in the select list when the subquery is not introduced with EXISTS.",
-        );
+        ));
     }
-    not_supported(&format!("This statement ({text})"))
+    None
 }
 
 fn first_word(text: &str) -> &str {

@@ -194,15 +194,7 @@ impl Session {
     /// Statements without statements inside.
     async fn simple(&mut self, statement: &Statement, out: Out<'_>) -> Result<(), Raised> {
         match statement {
-            Statement::Declare(declared) => {
-                for (name, kind, value) in declared {
-                    let value = match value {
-                        Some(value) => self.assigned(value, *kind)?,
-                        None => Value::Null,
-                    };
-                    self.variables.insert(name.clone(), (*kind, value));
-                }
-            }
+            Statement::Declare(declared) => self.declare(declared)?,
             Statement::SetVariable(name, value) => {
                 let kind = self.variables.get(name).map_or(SqlType::Variant, |(kind, _)| *kind);
                 let value = self.assigned(value, kind)?;
@@ -218,15 +210,7 @@ impl Session {
                 let (value, _) = self.scalar(value)?;
                 out(Output::Message(Message { state: 1, ..Message::new(0, 0, shown(&value)) }));
             }
-            Statement::Wait(delay) => {
-                let (delay, _) = self.scalar(delay)?;
-                let delay = shown(&delay);
-                let duration = delay_of(&delay).ok_or_else(|| {
-                    Message::new(148, 15, format!("Incorrect time syntax in time string '{delay}' used with WAITFOR."))
-                })?;
-                tokio::time::sleep(duration).await;
-                out(Output::Done(None));
-            }
+            Statement::Wait(delay) => self.wait(delay, out).await?,
             Statement::Use(name) => {
                 self.change_database(name)?;
                 out(Output::Database(self.database.clone()));
@@ -238,26 +222,50 @@ impl Session {
             Statement::Transaction(statement) => self.transaction_statement(*statement).await?,
             Statement::Query(query) => self.select(query, out)?,
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => self.modify(statement, out).await?,
-            Statement::Object(statement) => {
-                self.object_statement(statement, out).await?;
+            other => {
+                self.define(other, out).await?;
                 out(Output::Done(None));
             }
-            Statement::Security(statement) => {
-                self.security_statement(statement).await?;
-                out(Output::Done(None));
-            }
+        }
+        Ok(())
+    }
+
+    /// Statements that define something: objects, principals, databases, groups.
+    async fn define(&mut self, statement: &Statement, out: Out<'_>) -> SqlResult<()> {
+        match statement {
+            Statement::Object(statement) => self.object_statement(statement, out).await,
+            Statement::Security(statement) => self.security_statement(statement).await,
             Statement::Database(statement) => {
                 self.no_transaction("ALTER DATABASE")?;
-                self.database_statement(statement, out).await?;
-                out(Output::Done(None));
+                self.database_statement(statement, out).await
             }
             Statement::Group(name, statement) => {
                 self.no_transaction("ALTER AVAILABILITY GROUP")?;
-                self.group_statement(name, statement, out).await?;
-                out(Output::Done(None));
+                self.group_statement(name, statement, out).await
             }
-            _ => return Err(not_supported("This statement").into()),
+            _ => Err(not_supported("This statement")),
         }
+    }
+
+    fn declare(&mut self, declared: &[(String, SqlType, Option<Expr>)]) -> SqlResult<()> {
+        for (name, kind, value) in declared {
+            let value = match value {
+                Some(value) => self.assigned(value, *kind)?,
+                None => Value::Null,
+            };
+            self.variables.insert(name.clone(), (*kind, value));
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, delay: &Expr, out: Out<'_>) -> SqlResult<()> {
+        let (delay, _) = self.scalar(delay)?;
+        let delay = shown(&delay);
+        let duration = delay_of(&delay).ok_or_else(|| {
+            Message::new(148, 15, format!("Incorrect time syntax in time string '{delay}' used with WAITFOR."))
+        })?;
+        tokio::time::sleep(duration).await;
+        out(Output::Done(None));
         Ok(())
     }
 

@@ -23,24 +23,7 @@ impl Session {
             }
             DatabaseStatement::Drop { names, if_exists } => {
                 for name in names {
-                    let missing = instance.shared().database(name).is_none();
-                    if missing && *if_exists {
-                        continue;
-                    }
-                    self.owns(name).map_err(|_| Message::new(3701, 11, format!("Cannot drop the database '{name}', because it does not exist or you do not have permission.")))?;
-                    let used = self.server.sessions().iter().any(|session| {
-                        let database = session.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        database.eq_ignore_ascii_case(name)
-                    });
-                    if used {
-                        return Err(Message::new(
-                            3702,
-                            16,
-                            format!("Cannot drop database \"{name}\" because it is currently in use."),
-                        )
-                        .state(3));
-                    }
-                    instance.drop_database(name).await?;
+                    self.drop_database(name, *if_exists).await?;
                 }
                 Ok(())
             }
@@ -75,6 +58,29 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    async fn drop_database(&mut self, name: &str, if_exists: bool) -> SqlResult<()> {
+        let instance = self.server.instance.clone();
+        if if_exists && instance.shared().database(name).is_none() {
+            return Ok(());
+        }
+        self.owns(name).map_err(|_| {
+            Message::new(
+                3701,
+                11,
+                format!("Cannot drop the database '{name}', because it does not exist or you do not have permission."),
+            )
+        })?;
+        let used = self.server.sessions().iter().any(|session| {
+            let database = session.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            database.eq_ignore_ascii_case(name)
+        });
+        if used {
+            let text = format!("Cannot drop database \"{name}\" because it is currently in use.");
+            return Err(Message::new(3702, 16, text).state(3));
+        }
+        instance.drop_database(name).await
     }
 
     /// 5011 unless the login may alter the database.

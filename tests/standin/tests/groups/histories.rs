@@ -129,23 +129,7 @@ impl History {
         if answering.len() < need {
             return Ok(());
         }
-        let mut stood = Vec::new();
-        for name in &answering {
-            if self.driver == Driver::SkipsTheStandDown {
-                if *name != self.primary {
-                    stood.push(name.clone());
-                }
-                continue;
-            }
-            if self.driver == Driver::NeedsOneLess && *name == self.primary {
-                continue;
-            }
-            let admit: Vec<&str> = answering.iter().map(String::as_str).collect();
-            self.routed.remove(name);
-            if self.cluster.stand_down(name, &admit).await {
-                stood.push(name.clone());
-            }
-        }
+        let stood = self.stand_down(&answering).await;
         if stood.len() < need {
             return Ok(());
         }
@@ -175,6 +159,28 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Tells the replicas to stand down, as its driver does it. Returns those that did.
+    async fn stand_down(&mut self, answering: &[String]) -> Vec<String> {
+        let mut stood = Vec::new();
+        for name in answering {
+            if self.driver == Driver::SkipsTheStandDown {
+                if *name != self.primary {
+                    stood.push(name.clone());
+                }
+                continue;
+            }
+            if self.driver == Driver::NeedsOneLess && *name == self.primary {
+                continue;
+            }
+            let admit: Vec<&str> = answering.iter().map(String::as_str).collect();
+            self.routed.remove(name);
+            if self.cluster.stand_down(name, &admit).await {
+                stood.push(name.clone());
+            }
+        }
+        stood
     }
 
     async fn settle(&mut self, candidate: String, stood: &[String]) {

@@ -75,13 +75,17 @@ pub async fn answer(server: ApiServer, link: Link, request: http::Request<Body>)
     }
     sleep(link.draw_latency()).await;
     arrive(&link).await?;
-    Ok(match outcome {
+    Ok(told(outcome, &request))
+}
+
+fn told(outcome: Result<Outcome, Failure>, request: &Request) -> Answer {
+    match outcome {
         Ok(Outcome { code, body, .. }) if request.metadata_only && request.verb.writes() => {
             respond(code, &view(&body, true))
         }
         Ok(Outcome { code, body, .. }) => respond(code, &body),
         Err(failure) => respond(failure.code, &failure.body()),
-    })
+    }
 }
 
 /// Waits while packets vanish; fails when the connection is reset.

@@ -228,63 +228,17 @@ impl Emitter<'_> {
     }
 
     fn plain(&mut self, name: &str, arguments: Vec<Piece>) -> SqlResult<Piece> {
-        let list = arguments.iter().map(|piece| piece.sql.as_str()).collect::<Vec<_>>().join(", ");
-        let kinds = || arguments.iter().filter(|piece| piece.sql != "NULL").map(|piece| piece.kind);
-        let count = |least: usize, most: usize| {
-            if (least..=most).contains(&arguments.len()) {
-                return Ok(());
-            }
-            Err(Message::new(174, 15, format!("The {name} function requires {least} argument(s).")))
-        };
         if let Some(piece) = self.moment(name) {
             return Ok(piece);
         }
-        match name {
-            "isnull" => {
-                count(2, 2)?;
-                let kind = kinds().next().flatten();
-                return Ok(Piece::new(format!("ifnull({list})"), kind));
-            }
-            "coalesce" => {
-                count(2, 250)?;
-                return Ok(Piece::new(format!("coalesce({list})"), kinds().reduce(combine).flatten()));
-            }
-            "nullif" => {
-                count(2, 2)?;
-                return Ok(Piece::new(format!("nullif({list})"), kinds().next().flatten()));
-            }
-            "iif" => {
-                count(3, 3)?;
-                let kind = kinds().skip(1).reduce(combine).flatten();
-                return Ok(Piece::new(format!("iif({list})"), kind));
-            }
-            "choose" => {
-                count(2, 250)?;
-                return Ok(Piece::new(format!("tsql_choose({list})"), kinds().skip(1).reduce(combine).flatten()));
-            }
-            "datediff" | "datediff_big" => {
-                count(3, 3)?;
-                let kind = if name == "datediff" { SqlType::Int } else { SqlType::BigInt };
-                return Ok(Piece::new(format!("tsql_datediff({list})"), Some(kind)));
-            }
-            "dateadd" => {
-                count(3, 3)?;
-                let kind = arguments.get(2).and_then(|piece| piece.kind);
-                let dated = matches!(kind, Some(SqlType::DateTime2(_)));
-                return Ok(Piece::new(
-                    format!("tsql_dateadd({list})"),
-                    if dated { kind } else { Some(SqlType::DateTime) },
-                ));
-            }
-            "datepart" => {
-                count(2, 2)?;
-                return Ok(Piece::new(format!("tsql_datepart({list})"), Some(SqlType::Int)));
-            }
-            "datename" => {
-                count(2, 2)?;
-                return Ok(Piece::new(format!("CAST(tsql_datepart({list}) AS TEXT)"), Some(SqlType::NVarChar(30))));
-            }
-            _ => {}
+        if let Some((least, most)) = taken(name)
+            && !(least..=most).contains(&arguments.len())
+        {
+            return Err(Message::new(174, 15, format!("The {name} function requires {least} argument(s).")));
+        }
+        let list = arguments.iter().map(|piece| piece.sql.as_str()).collect::<Vec<_>>().join(", ");
+        if let Some(piece) = choice(name, &list, &arguments).or_else(|| date(name, &list, &arguments)) {
+            return Ok(piece);
         }
         if let Some((_, kind)) = STATE.iter().find(|(known, _)| *known == name) {
             self.used.state = true;
@@ -324,6 +278,45 @@ impl Emitter<'_> {
             _ => return None,
         })
     }
+}
+
+/// How many arguments a function takes, at least and at most, where SQLite would not tell.
+fn taken(name: &str) -> Option<(usize, usize)> {
+    match name {
+        "isnull" | "nullif" | "datepart" | "datename" => Some((2, 2)),
+        "coalesce" | "choose" => Some((2, 250)),
+        "iif" | "datediff" | "datediff_big" | "dateadd" => Some((3, 3)),
+        _ => None,
+    }
+}
+
+/// Functions that give one of their arguments.
+fn choice(name: &str, list: &str, arguments: &[Piece]) -> Option<Piece> {
+    let mut kinds = arguments.iter().filter(|piece| piece.sql != "NULL").map(|piece| piece.kind);
+    Some(match name {
+        "isnull" => Piece::new(format!("ifnull({list})"), kinds.next().flatten()),
+        "coalesce" => Piece::new(format!("coalesce({list})"), kinds.reduce(combine).flatten()),
+        "nullif" => Piece::new(format!("nullif({list})"), kinds.next().flatten()),
+        "iif" => Piece::new(format!("iif({list})"), kinds.skip(1).reduce(combine).flatten()),
+        "choose" => Piece::new(format!("tsql_choose({list})"), kinds.skip(1).reduce(combine).flatten()),
+        _ => return None,
+    })
+}
+
+/// Functions of dates.
+fn date(name: &str, list: &str, arguments: &[Piece]) -> Option<Piece> {
+    Some(match name {
+        "datediff" => Piece::new(format!("tsql_datediff({list})"), Some(SqlType::Int)),
+        "datediff_big" => Piece::new(format!("tsql_datediff({list})"), Some(SqlType::BigInt)),
+        "dateadd" => {
+            let kind = arguments.get(2).and_then(|piece| piece.kind);
+            let dated = matches!(kind, Some(SqlType::DateTime2(_)));
+            Piece::new(format!("tsql_dateadd({list})"), if dated { kind } else { Some(SqlType::DateTime) })
+        }
+        "datepart" => Piece::new(format!("tsql_datepart({list})"), Some(SqlType::Int)),
+        "datename" => Piece::new(format!("CAST(tsql_datepart({list}) AS TEXT)"), Some(SqlType::NVarChar(30))),
+        _ => return None,
+    })
 }
 
 fn arguments(function: &Function) -> SqlResult<(bool, Vec<&FunctionArgExpr>)> {

@@ -5,6 +5,7 @@
 //! names in backticks, because SQLite takes an unknown name in double quotes for a string.
 
 mod expression;
+mod from;
 mod function;
 mod modify;
 mod query;

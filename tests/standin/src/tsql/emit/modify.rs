@@ -59,6 +59,47 @@ fn invalid_column(name: &str) -> Message {
     Message::new(207, 16, format!("Invalid column name '{name}'."))
 }
 
+/// The columns that get values, by the list of the statement or, without one, all that take one.
+fn columns_of_insert(insert: &Insert, target: &Target, identity_insert: bool) -> SqlResult<Vec<(String, SqlType)>> {
+    let find = |name: &str| target.columns.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
+    let identity = target.identity.as_ref();
+    let is_identity = |name: &str| identity.is_some_and(|(column, ..)| column.eq_ignore_ascii_case(name));
+    if insert.columns.is_empty() {
+        let all = target.columns.iter().filter(|(name, _)| identity_insert || !is_identity(name));
+        return Ok(all.cloned().collect());
+    }
+    let mut columns = Vec::new();
+    for column in &insert.columns {
+        let name = object_name(column)?.name;
+        columns.push(find(&name).cloned().ok_or_else(|| invalid_column(&name))?);
+    }
+    Ok(columns)
+}
+
+/// SQLite's INSERT. `inner`: names of the columns of `source`; `values`: what goes into `names`.
+fn insert_text(
+    table: &str,
+    source: &str,
+    inner: &[String],
+    names: &[String],
+    values: &[String],
+    returning: &str,
+) -> String {
+    if names.is_empty() || (inner.is_empty() && values.is_empty()) {
+        format!("INSERT INTO main.{} DEFAULT VALUES{returning}", quote(table))
+    } else if inner.is_empty() {
+        format!("INSERT INTO main.{} ({}) SELECT {}{returning}", quote(table), names.join(", "), values.join(", "))
+    } else {
+        format!(
+            "WITH source({}) AS ({source}) INSERT INTO main.{} ({}) SELECT {} FROM source WHERE true{returning}",
+            inner.join(", "),
+            quote(table),
+            names.join(", "),
+            values.join(", ")
+        )
+    }
+}
+
 impl Emitter<'_> {
     /// INSERT. `identity_insert`: SET IDENTITY_INSERT is ON for the table.
     pub fn insert(mut self, insert: &Insert, target: &Target, identity_insert: bool) -> SqlResult<Modification> {
@@ -67,14 +108,7 @@ impl Emitter<'_> {
         let find = |name: &str| target.columns.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
         let identity = target.identity.as_ref();
         let is_identity = |name: &str| identity.is_some_and(|(column, ..)| column.eq_ignore_ascii_case(name));
-        let mut columns = Vec::new();
-        if insert.columns.is_empty() {
-            columns.extend(target.columns.iter().filter(|(name, _)| identity_insert || !is_identity(name)).cloned());
-        }
-        for column in &insert.columns {
-            let name = object_name(column)?.name;
-            columns.push(find(&name).cloned().ok_or_else(|| invalid_column(&name))?);
-        }
+        let columns = columns_of_insert(insert, target, identity_insert)?;
         let explicit = columns.iter().any(|(name, _)| is_identity(name));
         if explicit && !identity_insert {
             return Err(Message::new(
@@ -111,19 +145,7 @@ impl Emitter<'_> {
             }
         }
         let (returning, output) = self.output(insert.output.as_ref(), target, "inserted")?;
-        let sql = if names.is_empty() || (inner.is_empty() && values.is_empty()) {
-            format!("INSERT INTO main.{} DEFAULT VALUES{returning}", quote(&table))
-        } else if inner.is_empty() {
-            format!("INSERT INTO main.{} ({}) SELECT {}{returning}", quote(&table), names.join(", "), values.join(", "))
-        } else {
-            format!(
-                "WITH source({}) AS ({source}) INSERT INTO main.{} ({}) SELECT {} FROM source WHERE true{returning}",
-                inner.join(", "),
-                quote(&table),
-                names.join(", "),
-                values.join(", ")
-            )
-        };
+        let sql = insert_text(&table, &source, &inner, &names, &values, &returning);
         self.used.databases.insert(database.clone());
         let gives_identity = identity.is_some();
         Ok(Modification { database, table, sql, output, used: self.used, gives_identity })

@@ -1,12 +1,12 @@
 //! Dates: DATEADD, DATEDIFF, DATEPART and the styles of CONVERT.
 
-use super::{
-    convert::{self, Strictness},
-    functions::plain_text,
-    kind,
-};
+use super::plain_text;
 use crate::{
     errors::{Message, SqlResult},
+    tsql::{
+        convert::{self, Strictness},
+        kind,
+    },
     value::SqlType,
 };
 use jiff::{ToSpan, civil::DateTime, tz::TimeZone};
