@@ -172,7 +172,6 @@ fn moment(at: std::time::SystemTime) -> Value {
 }
 
 /// Names of all views.
-#[cfg(test)]
 pub fn keys() -> Vec<&'static str> {
     all().map(|view| view.key).collect()
 }
