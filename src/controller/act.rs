@@ -36,6 +36,8 @@ const FAILOVER_PATIENCE: Duration = Duration::from_millis(200);
 
 /// A role changes a moment after its statement returned; the same statement again would only start it over.
 const ROLE_CHANGE: Duration = Duration::from_secs(2);
+/// A member that is joined again is one that waits for a database: seeding may take long, and is not disturbed sooner.
+const JOINED: Duration = Duration::from_secs(60);
 
 /// A batch that runs.
 pub struct Running {
@@ -91,7 +93,9 @@ impl Ended {
 /// Takes the steps of a plan.
 pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Done {
     let mut done = Done::default();
-    memory.accepted.retain(|(_, at)| at.elapsed() < ROLE_CHANGE);
+    memory
+        .accepted
+        .retain(|(step, at)| at.elapsed() < if matches!(step, Step::Join { .. }) { JOINED } else { ROLE_CHANGE });
     for wave in &plan.waves {
         for step in wave {
             actor.start(step, memory);
@@ -134,7 +138,9 @@ impl Actor<'_> {
     /// Sends the batches of a step, unless they are running already.
     fn start(&self, step: &Step, memory: &mut Memory) {
         let Some(replica) = step.instance() else { return };
-        if memory.running.iter().any(|running| running.step == *step) || was_accepted(step, memory) {
+        // Whoever is no member any more has lost what was done there.
+        let lost = matches!(step, Step::Join { .. }) && self.seen.member(replica).is_none();
+        if memory.running.iter().any(|running| running.step == *step) || was_accepted(step, memory) && !lost {
             return;
         }
         let batches = self.batches(step, replica);
@@ -257,7 +263,7 @@ pub async fn collect(memory: &mut Memory) {
 }
 
 fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
-    if answer.is_ok() && matches!(step, Step::StandDown { .. } | Step::Follow { .. }) {
+    if answer.is_ok() && matches!(step, Step::StandDown { .. } | Step::Follow { .. } | Step::Join { .. }) {
         memory.accepted.push((step.clone(), Instant::now()));
     }
     if let Step::Failover { epoch, .. } = step {

@@ -2,7 +2,7 @@
 
 use super::{
     ElectionState, Observation, Record, databases,
-    diagnose::{View, utc},
+    diagnose::{View, follows, utc},
     election::Cause,
     housekeeping,
     plan::{Plan, Reason, Step},
@@ -208,6 +208,18 @@ fn joins(view: &View<'_>, record: &mut Record) -> Vec<Step> {
     steps
 }
 
+/// JOIN said again, for its GRANT: a process that ended between the two leaves a secondary that may not be seeded, and
+/// nothing shows it but a database that does not come.
+fn seeding_allowed(view: &View<'_>) -> Vec<Step> {
+    let primary = &view.record.primary;
+    let members = view.seen.members().filter(|(name, facts, group)| {
+        follows(group, primary)
+            && mode_of(view, name).holds_data()
+            && group.databases.keys().any(|database| !facts.databases.contains_key(database))
+    });
+    members.map(|(name, _, _)| Step::Join { replica: name.clone(), holds_data: true }).collect()
+}
+
 /// ADD REPLICA and REMOVE REPLICA, so that the configuration is what the spec wants.
 fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
     let Some(own) = view.primary() else { return vec![] };
@@ -318,6 +330,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     let route = if reroute { vec![Step::Route(Some(primary.clone()))] } else { vec![] };
     let (reason, message) = condition(view);
     let busy = !steps.is_empty() || !first.is_empty() || !route.is_empty();
+    steps.extend(seeding_allowed(view));
     Plan::new(reason, message).wave(first).wave(route).wave(steps).recheck(if busy { POLL } else { WATCH })
 }
 

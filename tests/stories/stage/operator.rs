@@ -18,12 +18,17 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
     task::JoinHandle,
+    time::sleep,
 };
+
+/// A process that stopped at an effect is ended so much later: what it sent has arrived by then.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 
 /// One life of an operator.
 pub struct Operator {
@@ -104,6 +109,22 @@ impl Stage {
         for name in ended {
             self.start(&name);
         }
+    }
+
+    /// Waits until the process stopped at its effect, then ends it. False: it did not come to that effect in time.
+    pub async fn dies_at_its_effect(&self, name: &str, within: Duration, over: impl Fn(&Self) -> bool) -> bool {
+        let effects = self.link(name).effects;
+        let from = self.plane.clock.elapsed();
+        while !effects.has_stopped() {
+            self.keeps_the_rules();
+            if over(self) || self.plane.clock.elapsed() - from > within {
+                return false;
+            }
+            sleep(super::LOOK).await;
+        }
+        sleep(LAST_BREATH).await;
+        self.crash(name).await;
+        true
     }
 }
 

@@ -98,7 +98,7 @@ impl Cluster {
 
     /// The controllers, a little after each change.
     async fn control(self) {
-        let mut revisions = self.0.api.watch_revision();
+        let mut revisions = self.0.api.watch_workload();
         loop {
             revisions.borrow_and_update();
             statefulset::control(&self.0.api);

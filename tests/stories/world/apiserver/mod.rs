@@ -47,12 +47,16 @@ use std::{
 };
 use store::{Outcome, Store};
 
+/// Kinds that the controllers of nodes and pods look at.
+const WORKLOAD: [&str; 6] = ["pods", "statefulsets", "nodes", "persistentvolumeclaims", "secrets", "configmaps"];
+
 struct Inner {
     clock: Clock,
     history: History,
     random: Random,
     store: Mutex<Store>,
     revision: tokio::sync::watch::Sender<u64>,
+    workload: tokio::sync::watch::Sender<u64>,
     links: Mutex<BTreeMap<String, Link>>,
     writes: Mutex<Vec<Write>>,
 }
@@ -76,6 +80,7 @@ impl ApiServer {
             history,
             random: random.fork("apiserver"),
             revision: tokio::sync::watch::Sender::new(store.revision),
+            workload: tokio::sync::watch::Sender::new(store.revision),
             store: Mutex::new(store),
             links: Mutex::default(),
             writes: Mutex::default(),
@@ -139,6 +144,11 @@ impl ApiServer {
         &self.0.history
     }
 
+    /// To be woken by changes of what kubelets, the scheduler and controllers of pods look at.
+    pub fn watch_workload(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.0.workload.subscribe()
+    }
+
     fn store(&self) -> MutexGuard<'_, Store> {
         self.0.store.lock().unwrap()
     }
@@ -161,6 +171,9 @@ impl ApiServer {
         self.record(client, request, &outcome);
         if revision != *self.0.revision.borrow() {
             self.0.revision.send_replace(revision);
+            if WORKLOAD.contains(&request.plural.as_str()) {
+                self.0.workload.send_replace(revision);
+            }
         }
         outcome
     }

@@ -153,7 +153,7 @@ impl Worker {
         report(self.cluster.api(), &self.container, &Phase::Running { started: false });
         let started_at = Instant::now() + self.delay(300, 1200);
         let mut started = false;
-        let mut revisions = self.cluster.api().watch_revision();
+        let mut revisions = self.cluster.api().watch_workload();
         loop {
             revisions.borrow_and_update();
             match self.pod() {
@@ -222,7 +222,7 @@ impl Worker {
     /// Sleeps; true when the pod was deleted meanwhile (its object is then removed).
     async fn pause(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
-        let mut revisions = self.cluster.api().watch_revision();
+        let mut revisions = self.cluster.api().watch_workload();
         loop {
             revisions.borrow_and_update();
             match self.pod() {
