@@ -4,8 +4,10 @@ use crate::{
     stage::{Setup, Stage},
     world::effects::{EDGES, Edge},
 };
-use std::time::Duration;
+use standin::faults::FailoverEngine;
+use std::{cell::Cell, time::Duration};
 
+const OFTEN: Duration = Duration::from_millis(200);
 /// More effects than this nothing here has.
 const MOST: u64 = 200;
 
@@ -51,4 +53,70 @@ async fn bring_up_survives_a_crash_before_each_answer() {
 #[tokio::test(start_paused = true)]
 async fn bring_up_survives_a_crash_after_each_answer() {
     bring_ups(EDGES[2]).await;
+}
+
+/// One failover whose operator dies at its `k`th effect; the old primary wakes when it is replaced. False: it has no
+/// such effect.
+async fn failover(stage: &Stage, k: u64, edge: Edge) -> bool {
+    let (primary, epoch) = (stage.primary(), stage.election()["epoch"].as_u64());
+    let client = stage.client(k as i64, OFTEN);
+    stage.pass(seconds(1)).await;
+    stage.link("operator").effects.stop_at(k, edge);
+    stage.freeze(&primary);
+    let frozen = Cell::new(true);
+    let over = |stage: &Stage| {
+        if frozen.get() && stage.routed() != primary {
+            stage.thaw(&primary);
+            frozen.set(false);
+        }
+        stage.election()["epoch"].as_u64() > epoch && stage.is_ready()
+    };
+    let died = stage.dies_at_its_effect("operator", seconds(90), over).await;
+    if died {
+        stage.start("operator");
+    } else {
+        stage.link("operator").effects.spare();
+    }
+    stage.until("another election, ready", seconds(90), over).await;
+    stage.pass(seconds(2)).await;
+    client.stop().await;
+    stage.pass(seconds(1)).await;
+    stage.accounts().await;
+    died
+}
+
+/// In one group, failover after failover, each with an operator that dies one effect later than the last.
+async fn failovers(engine: FailoverEngine, edge: Edge) {
+    let setup =
+        Setup::new(31).engine(engine).spec(|spec| spec["failover"] = serde_json::json!({"minimumIntervalSeconds": 0}));
+    let stage = Stage::ready(setup).await;
+    for k in 1..MOST {
+        if !failover(&stage, k, edge).await {
+            assert!(k > 10, "only {k} effects");
+            stage.ends_well(seconds(30), vec![]).await;
+            return;
+        }
+    }
+    panic!("more than {MOST} effects");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_survives_a_crash_before_each_effect() {
+    for engine in FailoverEngine::ALL {
+        failovers(engine, EDGES[0]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_survives_a_crash_before_each_answer() {
+    for engine in FailoverEngine::ALL {
+        failovers(engine, EDGES[1]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_survives_a_crash_after_each_answer() {
+    for engine in FailoverEngine::ALL {
+        failovers(engine, EDGES[2]).await;
+    }
 }

@@ -60,6 +60,11 @@ impl Effects {
         state.stop = Some((state.count + k, edge));
     }
 
+    /// Takes the last [`Self::stop_at`] back.
+    pub fn spare(&self) {
+        self.state.lock().unwrap().stop = None;
+    }
+
     /// Counts one effect and says what to do with it.
     pub fn next(&self, label: impl Into<String>) -> Verdict {
         if *self.stopped.borrow() {
