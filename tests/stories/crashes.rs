@@ -1,7 +1,7 @@
 //! An operator that dies at each effect: before it is sent, before it is answered, after it was answered.
 
 use crate::{
-    stage::{Setup, Stage},
+    stage::{Setup, Stage, in_a_world_of_its_own, seconds},
     world::effects::{EDGES, Edge},
 };
 use standin::faults::FailoverEngine;
@@ -10,10 +10,6 @@ use std::{cell::Cell, time::Duration};
 const OFTEN: Duration = Duration::from_millis(200);
 /// More effects than this nothing here has.
 const MOST: u64 = 200;
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// One bring-up whose operator dies at its `k`th effect. False: it has no such effect.
 async fn bring_up(k: u64, edge: Edge) -> bool {
@@ -30,9 +26,9 @@ async fn bring_up(k: u64, edge: Edge) -> bool {
     died
 }
 
-async fn bring_ups(edge: Edge) {
+fn bring_ups(edge: Edge) {
     for k in 1..MOST {
-        if !bring_up(k, edge).await {
+        if !in_a_world_of_its_own(bring_up(k, edge)) {
             assert!(k > 30, "only {k} effects");
             return;
         }
@@ -40,19 +36,19 @@ async fn bring_ups(edge: Edge) {
     panic!("more than {MOST} effects");
 }
 
-#[tokio::test(start_paused = true)]
-async fn bring_up_survives_a_crash_before_each_effect() {
-    bring_ups(EDGES[0]).await;
+#[test]
+fn bring_up_survives_a_crash_before_each_effect() {
+    bring_ups(EDGES[0]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn bring_up_survives_a_crash_before_each_answer() {
-    bring_ups(EDGES[1]).await;
+#[test]
+fn bring_up_survives_a_crash_before_each_answer() {
+    bring_ups(EDGES[1]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn bring_up_survives_a_crash_after_each_answer() {
-    bring_ups(EDGES[2]).await;
+#[test]
+fn bring_up_survives_a_crash_after_each_answer() {
+    bring_ups(EDGES[2]);
 }
 
 /// One failover whose operator dies at its `k`th effect; the old primary wakes when it is replaced. False: it has no
@@ -100,23 +96,23 @@ async fn failovers(engine: FailoverEngine, edge: Edge) {
     panic!("more than {MOST} effects");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_failover_survives_a_crash_before_each_effect() {
+#[test]
+fn a_failover_survives_a_crash_before_each_effect() {
     for engine in FailoverEngine::ALL {
-        failovers(engine, EDGES[0]).await;
+        in_a_world_of_its_own(failovers(engine, EDGES[0]));
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_failover_survives_a_crash_before_each_answer() {
+#[test]
+fn a_failover_survives_a_crash_before_each_answer() {
     for engine in FailoverEngine::ALL {
-        failovers(engine, EDGES[1]).await;
+        in_a_world_of_its_own(failovers(engine, EDGES[1]));
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_failover_survives_a_crash_after_each_answer() {
+#[test]
+fn a_failover_survives_a_crash_after_each_answer() {
     for engine in FailoverEngine::ALL {
-        failovers(engine, EDGES[2]).await;
+        in_a_world_of_its_own(failovers(engine, EDGES[2]));
     }
 }

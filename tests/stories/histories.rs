@@ -4,7 +4,7 @@
 //! `QUORATE_LONG=1` plays many more of them.
 
 use crate::{
-    stage::{Setup, Stage},
+    stage::{Setup, Stage, in_a_world_of_its_own},
     world::{
         apiserver::link::{Act, Reach},
         random::Random,
@@ -158,10 +158,7 @@ async fn history(seed: u64) {
 }
 
 fn play(seed: u64) {
-    let told = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(history(seed));
-    }));
+    let told = std::panic::catch_unwind(AssertUnwindSafe(|| in_a_world_of_its_own(history(seed))));
     if let Err(panic) = told {
         eprintln!("seed {seed}; to replay: QUORATE_SEED={seed} cargo test --test stories histories");
         std::panic::resume_unwind(panic);
