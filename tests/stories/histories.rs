@@ -15,7 +15,7 @@ use standin::faults::FailoverEngine;
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Histories in one run.
-const USUAL: u64 = 60;
+const USUAL: u64 = 504;
 /// Histories in a long run.
 const LONG: u64 = 2_000;
 /// Test functions that share them, so that all cores work.

@@ -104,7 +104,7 @@ impl DatabaseSecurity {
         if missing(connection) {
             return Ok(security);
         }
-        let mut statement = connection.prepare("SELECT id, name, kind, sid FROM `~principals` ORDER BY id")?;
+        let mut statement = connection.prepare_cached("SELECT id, name, kind, sid FROM `~principals` ORDER BY id")?;
         let rows = statement.query_map([], |row| {
             Ok(Principal {
                 id: row.get(0)?,
@@ -114,10 +114,11 @@ impl DatabaseSecurity {
             })
         })?;
         security.principals.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
-        let mut statement = connection.prepare("SELECT role, member FROM `~members` ORDER BY role, member")?;
+        let mut statement = connection.prepare_cached("SELECT role, member FROM `~members` ORDER BY role, member")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         security.members = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        let mut statement = connection.prepare("SELECT grantee, class, major, name, state FROM `~permissions`")?;
+        let mut statement =
+            connection.prepare_cached("SELECT grantee, class, major, name, state FROM `~permissions`")?;
         let rows = statement.query_map([], |row| {
             Ok(DatabasePermission {
                 grantee: row.get(0)?,

@@ -260,11 +260,12 @@ impl Session {
             if let Some(state) = state.filter(|_| used.state) {
                 register(connection, state).map_err(|error| Message::new(50_000, 16, error.to_string()))?;
             }
-            let result = filled.iter().try_for_each(|view| view.create(connection));
+            let result = filled.iter().try_for_each(|view| view.fill(connection));
             let result = result.and_then(|()| rows(connection, &emitted.sql, &parameters));
-            let dropped = filled.iter().try_for_each(|view| view.remove(connection));
+            let cleared = filled.iter().try_for_each(|view| view.clear(connection));
+            forget(connection);
             result
-                .and_then(|set| dropped.map(|()| set))
+                .and_then(|set| cleared.map(|()| set))
                 .map_err(|message| problem::translate(message, Some(connection)))
         })?;
         Ok(typed(set, &emitted.columns))
@@ -277,6 +278,11 @@ fn register(connection: &Connection, state: Arc<State>) -> rusqlite::Result<()> 
         let arguments = (0..context.len()).map(|index| context.get(index)).collect::<rusqlite::Result<Vec<Lite>>>()?;
         state.function(&arguments).map_err(|message| functions::raise(&message))
     })
+}
+
+/// The connection outlives the moment: a function that kept it would keep the whole server.
+fn forget(connection: &Connection) {
+    let _ = connection.remove_function("tsql_state", -1);
 }
 
 /// Types of a result: as emitted, as declared, or as the values are.

@@ -133,8 +133,9 @@ pub fn target(connection: &Connection, table: &str) -> SqlResult<Option<Target>>
     if exists != Some(1) {
         return Ok(Some(target));
     }
-    let mut statement =
-        connection.prepare("SELECT col, increment, next, value FROM `~columns` WHERE tab = ?1").map_err(failed)?;
+    let mut statement = connection
+        .prepare_cached("SELECT col, increment, next, value FROM `~columns` WHERE tab = ?1")
+        .map_err(failed)?;
     let rows = statement
         .query_map([table], |row| {
             Ok((

@@ -1,6 +1,6 @@
 //! Catalog views and DMVs: exact columns, order and types (SQL Server docs, one page per view), filled from one moment.
 //!
-//! A statement that names a view gets it as a temporary table of SQLite, made before and dropped after it.
+//! A statement that names a view finds it as a temporary table of SQLite, filled before and emptied after it.
 
 mod databases;
 mod group_databases;
@@ -16,9 +16,16 @@ use crate::{
     value::{SqlType, Value},
 };
 use rusqlite::{Connection, params_from_iter};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Rows of a view.
 pub type Rows = Vec<Vec<Value>>;
+
+/// Index, name and type of the columns that a version has.
+type Present = Arc<[(usize, String, SqlType)]>;
 
 /// One view.
 pub struct View {
@@ -78,8 +85,13 @@ fn split(columns: &str) -> Vec<&str> {
 }
 
 impl View {
-    /// Index, name and type of the columns that a version has.
-    fn present(&self, major: u32) -> Vec<(usize, String, SqlType)> {
+    fn present(&self, major: u32) -> Present {
+        static KNOWN: Mutex<BTreeMap<(&str, u32), Present>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry((self.key, major)).or_insert_with(|| self.read(major)).clone()
+    }
+
+    fn read(&self, major: u32) -> Present {
         let columns = split(self.columns).into_iter().enumerate();
         columns
             .filter_map(|(index, column)| {
@@ -94,14 +106,14 @@ impl View {
 
     /// Names and types of its columns in a version.
     pub fn columns(&self, major: u32) -> Vec<(String, SqlType)> {
-        self.present(major).into_iter().map(|(_, name, kind)| (name, kind)).collect()
+        self.present(major).iter().map(|(_, name, kind)| (name.clone(), *kind)).collect()
     }
 }
 
 /// A view with its rows.
 pub struct Filled {
     key: &'static str,
-    columns: Vec<(usize, String, SqlType)>,
+    columns: Present,
     rows: Rows,
 }
 
@@ -117,9 +129,8 @@ fn failed(error: rusqlite::Error) -> Message {
 }
 
 impl Filled {
-    /// Makes the temporary table.
-    pub fn create(&self, connection: &Connection) -> SqlResult<()> {
-        self.remove(connection)?;
+    /// Fills the temporary table, made when the connection sees the view for the first time.
+    pub fn fill(&self, connection: &Connection) -> SqlResult<()> {
         let columns: Vec<String> = self
             .columns
             .iter()
@@ -128,12 +139,12 @@ impl Filled {
                 format!("{} {}{collate}", quote(name), kind::declared(*kind))
             })
             .collect();
-        let table = format!("temp.{}", quote(self.key));
-        connection
-            .execute_batch(&format!("CREATE TEMP TABLE {} ({})", quote(self.key), columns.join(", ")))
-            .map_err(failed)?;
+        let create = format!("CREATE TEMP TABLE IF NOT EXISTS {} ({})", quote(self.key), columns.join(", "));
+        connection.execute_batch(&create).map_err(failed)?;
+        self.clear(connection)?;
         let marks = vec!["?"; columns.len()].join(", ");
-        let mut insert = connection.prepare(&format!("INSERT INTO {table} VALUES ({marks})")).map_err(failed)?;
+        let insert = format!("INSERT INTO temp.{} VALUES ({marks})", quote(self.key));
+        let mut insert = connection.prepare_cached(&insert).map_err(failed)?;
         for row in &self.rows {
             let values = self
                 .columns
@@ -144,9 +155,10 @@ impl Filled {
         Ok(())
     }
 
-    /// Drops it.
-    pub fn remove(&self, connection: &Connection) -> SqlResult<()> {
-        connection.execute_batch(&format!("DROP TABLE IF EXISTS temp.{}", quote(self.key))).map_err(failed)
+    /// Empties it.
+    pub fn clear(&self, connection: &Connection) -> SqlResult<()> {
+        let delete = format!("DELETE FROM temp.{}", quote(self.key));
+        connection.prepare_cached(&delete).and_then(|mut delete| delete.execute([])).map(drop).map_err(failed)
     }
 }
 

@@ -59,7 +59,8 @@ fn text(value: impl Into<String>) -> Lite {
 fn described(session: &Session, name: &str) -> SqlResult<Described> {
     session.on_connection(name, |connection| {
         let mut properties = vec![];
-        if let Ok(mut statement) = connection.prepare("SELECT class, major, minor, name, value FROM `~properties`")
+        if let Ok(mut statement) =
+            connection.prepare_cached("SELECT class, major, minor, name, value FROM `~properties`")
             && let Ok(rows) =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         {
