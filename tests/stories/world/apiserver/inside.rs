@@ -14,9 +14,9 @@ impl ApiServer {
         let kind = self.store().kind_named(plural);
         Request {
             verb,
-            group: kind.group,
-            version: kind.version,
-            plural: kind.plural,
+            group: kind.group.clone(),
+            version: kind.version.clone(),
+            plural: kind.plural.clone(),
             namespace: namespace.into(),
             name: name.into(),
             subresource: "*".into(),

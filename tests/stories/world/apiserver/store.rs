@@ -9,7 +9,7 @@ use super::{
 };
 use crate::world::clock::Clock;
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 /// Where an object is kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Store {
     pub(super) clock: Clock,
-    pub(super) kinds: Vec<Kind>,
+    pub(super) kinds: Vec<Arc<Kind>>,
     pub(super) objects: BTreeMap<Key, Stored>,
     pub(super) revision: u64,
     pub(super) log: Vec<Change>,
@@ -86,7 +86,7 @@ impl Store {
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
-            kinds: Kind::builtins(),
+            kinds: Kind::builtins().into_iter().map(Arc::new).collect(),
             objects: BTreeMap::new(),
             revision: 100,
             log: Vec::new(),
@@ -99,11 +99,11 @@ impl Store {
     pub fn install(&mut self, crd: &Value) {
         let new = Kind::of_crd(crd);
         self.kinds.retain(|kind| !new.iter().any(|n| n.full_name() == kind.full_name() && n.version == kind.version));
-        self.kinds.extend(new);
+        self.kinds.extend(new.into_iter().map(Arc::new));
     }
 
     /// The kind that a request is about.
-    pub fn kind_of(&self, request: &Request) -> Result<Kind, Failure> {
+    pub fn kind_of(&self, request: &Request) -> Result<Arc<Kind>, Failure> {
         self.kinds
             .iter()
             .find(|kind| {
@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// The kind with this name in paths.
-    pub fn kind_named(&self, plural: &str) -> Kind {
+    pub fn kind_named(&self, plural: &str) -> Arc<Kind> {
         let found = self.kinds.iter().find(|kind| kind.plural == plural);
         found.unwrap_or_else(|| panic!("no kind is called {plural}")).clone()
     }
