@@ -263,7 +263,9 @@ pub async fn collect(memory: &mut Memory) {
 }
 
 fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
-    if answer.is_ok() && matches!(step, Step::StandDown { .. } | Step::Follow { .. } | Step::Join { .. }) {
+    let takes_a_while =
+        matches!(step, Step::StandDown { .. } | Step::Follow { .. } | Step::Join { .. } | Step::RestartEndpoint(_));
+    if answer.is_ok() && takes_a_while {
         memory.accepted.push((step.clone(), Instant::now()));
     }
     if let Step::Failover { epoch, .. } = step {

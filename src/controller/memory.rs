@@ -11,7 +11,7 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{DatabaseUser, FailoverMemo, Probe, Replica},
+        observation::{CURE, DatabaseUser, FailoverMemo, Probe, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
     telemetry::metrics::Part,
@@ -80,6 +80,7 @@ pub struct Memory {
     pub stopwatch: Stopwatch,
     silent: BTreeMap<ReplicaName, (Instant, i64)>,
     rejoining: BTreeMap<ReplicaName, Instant>,
+    cures: BTreeMap<ReplicaName, u32>,
     suspected: Option<Instant>,
     election: Option<((u64, ElectionState), Instant)>,
 }
@@ -98,8 +99,12 @@ impl Memory {
             let rejoins =
                 matches!(&replica.probe, Probe::Answered(facts) if facts.group.is_some()) && !following.contains(name);
             replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
+            let times = u32::try_from(replica.rejoining_for.as_secs() / CURE.as_secs()).unwrap_or_default();
+            let before = self.cures.insert(name.clone(), times).unwrap_or_default();
+            replica.cure = if times > before { times } else { 0 };
         }
         self.silent.retain(|name, _| seen.replicas.contains_key(name));
+        self.cures.retain(|name, _| seen.replicas.contains_key(name));
         self.rejoining.retain(|name, _| seen.replicas.contains_key(name));
         self.judge(seen, now);
     }

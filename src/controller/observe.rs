@@ -188,6 +188,7 @@ fn replica(name: &ReplicaName, mode: Mode, group: &Group, stores: &Stores, sight
         silent_for: Duration::ZERO,
         silent_since: None,
         rejoining_for: Duration::ZERO,
+        cure: 0,
     }
 }
 

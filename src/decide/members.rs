@@ -20,13 +20,6 @@ pub use housekeeping::{PRIMARY, RESOLVING, tend};
 
 /// A secondary that lost its connection may come back by itself for so long.
 const RECONNECTS: Duration = Duration::from_secs(5);
-/// A replica that cannot join the primary (41104) gets its endpoint restarted after this, and again each minute.
-const LATCHED: Duration = Duration::from_secs(30);
-/// The second cure, on the primary, comes this much later.
-const LATCHED_PRIMARY: Duration = Duration::from_secs(60);
-/// Time between two cures.
-const CURE_INTERVAL: u64 = 60;
-
 /// No record: a new group, or an object that lost its status.
 pub fn without_record(seen: &Observation) -> Plan {
     if let Some(plan) = restored(seen).or_else(|| found(seen)) {
@@ -144,51 +137,68 @@ pub fn gather(view: &View<'_>) -> Vec<Vec<Step>> {
     let primary = &view.record.primary;
     let mut record = view.record.clone();
     let mut steps = send_to(view, primary);
+    steps.extend(setup::exchange(view.seen));
     steps.extend(joins(view, &mut record));
     let first = if record == *view.record { vec![] } else { vec![Step::Record(Box::new(record))] };
     vec![first, steps]
 }
 
-/// Sends every answering member that does not follow `primary` to it.
+/// Sends every answering member that does not follow `primary` to it, once it knows its certificate.
 pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
     let epoch = view.record.epoch;
-    let members = view.seen.members().filter(|(name, facts, _)| *name != primary && facts.stored.epoch <= epoch);
+    let members = view.seen.members().filter(|(name, facts, _)| {
+        *name != primary && facts.stored.epoch <= epoch && !setup::is_stranger(view.seen, name, primary)
+    });
     let mut steps = Vec::new();
     for (name, facts, group) in members {
-        let rejoining = view.seen.replicas.get(name).map_or(Duration::ZERO, |replica| replica.rejoining_for);
+        let replica = view.seen.replicas.get(name);
+        let rejoining = replica.map_or(Duration::ZERO, |replica| replica.rejoining_for);
         // One that was told at this epoch may name its old primary until the new one has connected.
         let told = facts.stored.epoch == epoch && !group.connected;
         let elsewhere = !told && group.primary.as_ref().is_some_and(|named| named != primary);
+        let stand_down = || Step::StandDown {
+            replica: name.clone(),
+            epoch,
+            unless_connected_to: None,
+            admit: BTreeSet::from([primary.clone()]),
+            configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
+        };
         match group.role {
-            Role::Resolving => steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() }),
+            Role::Resolving => match replica.and_then(|replica| cure(replica.cure)) {
+                None => steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() }),
+                Some(Cure::Here) => steps.push(stand_down()),
+                Some(Cure::Both) => {
+                    let message = format!(
+                        "{name} is refused by {primary} (41104): both endpoints are restarted; other secondaries of \
+                         {primary} lose their connection for a moment"
+                    );
+                    let announced = Step::Announce { reason: Reason::EndpointRestarted, message };
+                    steps.extend([stand_down(), Step::RestartEndpoint(primary.clone()), announced]);
+                }
+            },
             Role::Secondary if is_following(view, name, primary) => {}
             Role::Secondary if !elsewhere && rejoining < RECONNECTS => {}
-            Role::Primary | Role::Secondary => steps.push(Step::StandDown {
-                replica: name.clone(),
-                epoch,
-                unless_connected_to: None,
-                admit: BTreeSet::from([primary.clone()]),
-                configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
-            }),
+            Role::Primary | Role::Secondary => steps.push(stand_down()),
         }
-        steps.extend(cure(name, primary, group.role, rejoining));
     }
     steps
 }
 
-/// Restarts endpoints for a replica that the engine will not let back (41104): its own first, then the primary's.
-fn cure(name: &ReplicaName, primary: &ReplicaName, role: Role, rejoining: Duration) -> Option<Step> {
-    let due = |from: Duration| {
-        let late = rejoining.checked_sub(from)?;
-        (late.as_secs() % CURE_INTERVAL < 1).then_some(())
-    };
-    if role != Role::Resolving {
-        return None;
+/// Where OFFLINE and a new start of the endpoint may help a replica that is refused with 41104.
+enum Cure {
+    /// On the replica.
+    Here,
+    /// On the replica, and the endpoint on the primary: its other secondaries lose their connection for a moment.
+    Both,
+}
+
+/// The cure that is due: first on the replica, every second time on the primary, too.
+fn cure(number: u32) -> Option<Cure> {
+    match number {
+        0 => None,
+        odd if odd % 2 == 1 => Some(Cure::Here),
+        _ => Some(Cure::Both),
     }
-    if due(LATCHED_PRIMARY).is_some() {
-        return Some(Step::RestartEndpoint(primary.clone()));
-    }
-    due(LATCHED).map(|()| Step::RestartEndpoint(name.clone()))
 }
 
 /// JOIN for replicas in the primary's configuration that are not members; voters are recorded first.

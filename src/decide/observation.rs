@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// A replica that the engine does not let back (41104) is cured each time this has passed (promotion.md 6).
+pub const CURE: Duration = Duration::from_secs(30);
+
 /// What one pass saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
@@ -54,6 +57,8 @@ pub struct Replica {
     pub silent_since: Option<i64>,
     /// How long it has answered without following the primary; zero when it follows or is the primary.
     pub rejoining_for: Duration,
+    /// The number of the cure that is due in this pass because it does not follow; zero: none.
+    pub cure: u32,
 }
 
 /// A replica's pod.

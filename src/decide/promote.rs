@@ -5,8 +5,9 @@ use super::{
     election::{Cause, ElectionState, Record},
     gate::{self, Answer, Evidence, Verdict, Wish},
     members,
-    observation::Probe,
+    observation::{CURE, Probe},
     plan::{Plan, Reason, Step},
+    setup,
 };
 use crate::model::{FailoverMode, Mode, ReplicaName, Role};
 use std::{
@@ -25,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Candidates that the engine refused although their own copies are ready are tried again after this: a partner was
 /// missing then, or did not admit them yet.
 const REFUSED: Duration = Duration::from_secs(5);
+/// Voters that do not get to follow a primary were cured three times by then.
+const IN_VAIN: Duration = CURE.saturating_mul(3);
 /// A switchover whose old primary does not stand down is closed after this.
 const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
 
@@ -56,7 +59,7 @@ pub fn standing(view: &View<'_>) -> Plan {
     match view.primary().map(|group| group.role) {
         Some(Role::Primary) if unfollowed(view) => {
             let why = format!(
-                "{} says PRIMARY at {}, no majority follows it and another voter holds a higher number",
+                "{} says PRIMARY at {}, no majority follows it, and the other voters are ahead or cannot join it",
                 view.record.primary,
                 number_of(view, &view.record.primary)
             );
@@ -102,12 +105,15 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
     )
 }
 
-/// A primary that nobody follows while somebody else is ahead would never write again.
+/// A primary that nobody follows while somebody else is ahead would never write again. The same when voters that answer
+/// were sent to it again and again and were cured in vain: they may have promised a number that nobody sees.
 fn unfollowed(view: &View<'_>) -> bool {
     let Some(own) = view.primary() else { return false };
     let followers: BTreeSet<_> = view.connected_to_primary().into_iter().cloned().collect();
-    !view.is_majority(&view.record.primary, &followers)
-        && view.highest_elsewhere().is_some_and(|highest| highest > own.number)
+    let in_vain = |name: &ReplicaName| view.seen.replicas.get(name).is_some_and(|r| r.rejoining_for >= IN_VAIN);
+    let ahead = view.highest_elsewhere().is_some_and(|highest| highest > own.number);
+    let refused = view.answering().filter(|(name, _, _)| in_vain(name)).count() as u32 + 1 >= view.need();
+    !view.is_majority(&view.record.primary, &followers) && (ahead || refused)
 }
 
 /// The recorded primary is silent, or has lost its volume.
@@ -256,11 +262,9 @@ fn elect(
     let message = format!("election {}: {candidate} holds the highest number {number}", record.epoch);
     let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline };
     let hide = Step::Label { replica: candidate.clone(), role: members::RESOLVING.into(), readable: false };
-    let first = if view.seen.routed.readable.contains(&candidate) {
-        vec![Step::Record(Box::new(record)), hide]
-    } else {
-        vec![Step::Record(Box::new(record))]
-    };
+    let mut first = vec![Step::Record(Box::new(record))];
+    first.extend(view.seen.routed.readable.contains(&candidate).then_some(hide));
+    first.extend(setup::exchange(view.seen));
     Plan::new(Reason::Promoting, message).wave(first).wave(vec![failover]).recheck(POLL)
 }
 

@@ -110,6 +110,8 @@ reasons! {
     Rerouted,
     /// A replica follows the primary again.
     Rejoined,
+    /// The endpoint of a primary is restarted for a replica that it refuses.
+    EndpointRestarted,
     /// A planned switchover is done.
     SwitchoverCompleted,
     /// Another commit quorum is in force.

@@ -30,18 +30,38 @@ fn instance(seen: &Observation, name: &ReplicaName, facts: &Facts) -> Vec<Step> 
     if seen.certificates.get(name) != Some(own) {
         steps.push(Step::KeepCertificate { replica: name.clone(), certificate: own.clone() });
     }
-    for partner in seen.replicas.keys().filter(|partner| *partner != name) {
-        let Some(certificate) = certificate_of(seen, partner) else { continue };
-        let imported = facts.setup.partners.get(partner).and_then(|entry| entry.certificate.as_ref());
-        if imported != Some(certificate) {
-            steps.push(Step::ImportPartner {
-                replica: name.clone(),
-                partner: partner.clone(),
-                certificate: certificate.clone(),
-            });
-        }
-    }
+    steps.extend(imports(seen, name, facts));
     steps
+}
+
+/// Public certificates that an instance lacks, or has in an older form. Partners that it denies are to have none there.
+fn imports(seen: &Observation, name: &ReplicaName, facts: &Facts) -> Vec<Step> {
+    let partners = seen.replicas.keys().filter(|partner| *partner != name);
+    partners.filter_map(|partner| import(seen, name, facts, partner)).collect()
+}
+
+fn import(seen: &Observation, name: &ReplicaName, facts: &Facts, partner: &ReplicaName) -> Option<Step> {
+    let certificate = certificate_of(seen, partner)?;
+    let entry = facts.setup.partners.get(partner);
+    let present = entry.and_then(|entry| entry.certificate.as_ref()) == Some(certificate);
+    let (replica, partner, certificate) = (name.clone(), partner.clone(), certificate.clone());
+    (!present && entry.is_none_or(|entry| entry.admitted)).then_some(Step::ImportPartner {
+        replica,
+        partner,
+        certificate,
+    })
+}
+
+/// Whether an instance has to import the certificate of a partner before it can talk to it.
+pub fn is_stranger(seen: &Observation, name: &ReplicaName, partner: &ReplicaName) -> bool {
+    seen.facts(name).is_some_and(|facts| import(seen, name, facts, partner).is_some())
+}
+
+/// Certificates of partners that are admitted again, on every instance that answers: elections need them before the next
+/// ordinary pass.
+pub fn exchange(seen: &Observation) -> Vec<Step> {
+    let answering = seen.replicas.iter().filter_map(|(name, replica)| Some((name, replica.facts()?)));
+    answering.flat_map(|(name, facts)| imports(seen, name, facts)).collect()
 }
 
 /// A partner's public certificate: its own word, else what was kept.
@@ -67,6 +87,6 @@ pub fn complete(seen: &Observation) -> bool {
 /// A primary admits every partner.
 pub fn admit_all(seen: &Observation, primary: &ReplicaName) -> Option<Step> {
     let facts = seen.facts(primary)?;
-    let denied = facts.setup.partners.values().any(|partner| partner.certificate.is_some() && !partner.admitted);
+    let denied = facts.setup.partners.values().any(|partner| !partner.admitted);
     denied.then(|| Step::AdmitAll(primary.clone()))
 }

@@ -104,7 +104,7 @@ async fn without_power(engine: FailoverEngine) {
     let stage = Stage::ready(Setup::new(6).engine(engine)).await;
     let client = stage.client(1, OFTEN);
     stage.pass(seconds(2)).await;
-    let node = stage.node_of("orders-0");
+    let node = stage.node_of("orders-0").unwrap();
     stage.node_off(&node);
     routed_elsewhere(&stage, "orders-0", FROZEN).await;
     stage.pass(seconds(90)).await;

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use serde_json::json;
-use standin::faults::FailoverEngine;
+use standin::faults::{FailoverEngine, Switches};
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Histories in one run.
@@ -31,11 +31,35 @@ struct Play {
     asked: u32,
 }
 
+/// An engine by chance: every switch is something that its documentation leaves open.
+fn engine(random: &mut Random) -> Switches {
+    let seconds = Duration::from_secs;
+    let failover = *random.pick(&FailoverEngine::ALL);
+    // A replica that promised a number to a candidate that failed never follows a lower primary again, and nothing but
+    // leaving the group and joining it anew would help: README, limits.
+    let promises = failover == FailoverEngine::MajorityBeforePromotion;
+    Switches {
+        failover,
+        follows_lower_numbers: random.chance(70),
+        returns_by_itself: random.chance(30).then(|| seconds(5)),
+        restarts_as_primary: random.chance(30),
+        configuration_only_accepts_offline: random.chance(50),
+        deny_cuts_connections: random.chance(50),
+        checks_outbound: random.chance(50),
+        commit_quorum_beside_configuration_only: random.chance(50),
+        joins_resolving: random.chance(30),
+        role_delay: random.between(Duration::ZERO, Duration::from_millis(800)),
+        set_role_needs_primary: random.chance(30) && !promises,
+        stuck_41104: random.chance(20).then(|| seconds(10)),
+        yields_to_higher_numbers: random.chance(30),
+    }
+}
+
 fn setup(seed: u64, random: &mut Random) -> Setup {
-    let engine = *random.pick(&FailoverEngine::ALL);
+    let engine = engine(random);
     let shape = random.below(10);
     let quorum = random.below(4);
-    Setup::new(seed).engine(engine).spec(|spec| {
+    Setup::new(seed).switch(|switches| *switches = engine).spec(|spec| {
         spec["failover"] = json!({"minimumIntervalSeconds": 0});
         let replicas = match shape {
             0 => 5,
@@ -76,8 +100,8 @@ impl Play {
             }
             6 => self.stage.cut("operator", &pod),
             7 => {
-                let node = self.stage.node_of(&pod);
-                if !self.down.contains(&node) {
+                // A pod that is being made is on none yet.
+                if let Some(node) = self.stage.node_of(&pod).filter(|node| !self.down.contains(node)) {
                     self.stage.node_off(&node);
                     self.down.push(node);
                 }
@@ -153,7 +177,11 @@ impl Play {
 
 async fn history(seed: u64) {
     let mut random = Random::new(seed).fork("play");
-    let stage = Stage::ready(setup(seed, &mut random)).await;
+    let setup = setup(seed, &mut random);
+    let switches = format!("{:?}", setup.switches);
+    let stage = Stage::new(setup);
+    stage.plane.history.note("engine", switches);
+    stage.becomes_ready().await;
     Play { stage, random, down: Vec::new(), asked: 0 }.run().await;
 }
 

@@ -6,6 +6,7 @@
 use super::{
     Batch, Context, FAILOVER_PROGRAM, Login,
     name::{ENDPOINT, partner_literal, partner_quoted},
+    setup::drop_certificate,
 };
 use crate::{
     decide::Record,
@@ -165,19 +166,22 @@ fn not_connected_to(group: &GroupName, primary: &ReplicaName) -> String {
     )
 }
 
-/// GRANT or DENY for every partner that is set up here.
+/// GRANT or DENY for every partner that is set up here. Whether the engine asks for CONNECT on connections that it opens
+/// itself is not documented, so that a denied partner loses its certificate, too; it comes back by an import.
 fn admission(replica: &ReplicaName, admit: &BTreeSet<ReplicaName>, context: &Context<'_>) -> Vec<String> {
     let partners = context.partners.iter().filter(|partner| *partner != replica);
-    let line = |partner: &ReplicaName| {
-        let verb = if admit.contains(partner) { "GRANT" } else { "DENY" };
-        format!(
-            "IF SUSER_ID({}) IS NOT NULL {verb} CONNECT ON ENDPOINT::{} TO {};",
+    let lines = |partner: &ReplicaName| {
+        let admitted = admit.contains(partner);
+        let grant = format!(
+            "IF SUSER_ID({}) IS NOT NULL {} CONNECT ON ENDPOINT::{} TO {};",
             partner_literal(partner),
+            if admitted { "GRANT" } else { "DENY" },
             bracket(ENDPOINT),
             partner_quoted(partner)
-        )
+        );
+        std::iter::once(grant).chain((!admitted).then(|| drop_certificate(partner)))
     };
-    partners.map(line).collect()
+    partners.flat_map(lines).collect()
 }
 
 fn endpoint_states(states: &[&str]) -> Vec<String> {

@@ -3,6 +3,7 @@
 use super::{
     Batch, Context, Login, Unbuildable,
     name::{self, ENDPOINT, partner_literal, partner_quoted},
+    role::in_turn,
 };
 use crate::{
     model::{
@@ -74,27 +75,43 @@ fn login(login: &str, password: &Secret) -> String {
     )
 }
 
-/// A partner's login, user and public certificate. It is admitted when it is new; one that was denied stays so.
+/// A partner's login, user and public certificate. It is admitted when it is new; one that was denied stays so, and
+/// without a certificate. The login that acts may drop it again.
 pub(super) fn import(partner: &ReplicaName, certificate: &str, context: &Context<'_>) -> Result<Batch, Unbuildable> {
     if !is_hex(certificate) {
         return Err(Unbuildable::NotHex("certificate"));
     }
     let (quoted, text) = (partner_quoted(partner), partner_literal(partner));
     let password = literal((context.random)().reveal());
-    let text = format!(
-        "\
-SET XACT_ABORT ON;
+    let lines = [
+        format!(
+            "\
 IF SUSER_ID({text}) IS NULL
 BEGIN
     CREATE LOGIN {quoted} WITH PASSWORD = {password}, CHECK_POLICY = OFF;
     GRANT CONNECT ON ENDPOINT::{} TO {quoted};
 END;
 IF USER_ID({text}) IS NULL
-    CREATE USER {quoted} FOR LOGIN {quoted};
-IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {text})
-    DROP CERTIFICATE {quoted};
-CREATE CERTIFICATE {quoted} AUTHORIZATION {quoted} FROM BINARY = 0x{certificate};",
-        bracket(ENDPOINT)
-    );
-    Ok(Batch::new(Login::Admin, text).within(10))
+    CREATE USER {quoted} FOR LOGIN {quoted};",
+            bracket(ENDPOINT)
+        ),
+        drop_certificate(partner),
+        format!(
+            "\
+IF NOT EXISTS (SELECT 1 FROM sys.server_permissions AS p
+               WHERE p.grantee_principal_id = SUSER_ID({text}) AND p.class_desc = N'ENDPOINT' AND p.state = N'D')
+BEGIN
+    CREATE CERTIFICATE {quoted} AUTHORIZATION {quoted} FROM BINARY = 0x{certificate};
+    GRANT CONTROL ON CERTIFICATE::{quoted} TO {};
+END;",
+            bracket(name::ACT)
+        ),
+    ];
+    Ok(Batch::new(Login::Admin, in_turn(&lines)).within(10))
+}
+
+/// Without its certificate a partner is a stranger, whichever side opens the connection.
+pub(super) fn drop_certificate(partner: &ReplicaName) -> String {
+    let (quoted, text) = (partner_quoted(partner), partner_literal(partner));
+    format!("IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {text}) DROP CERTIFICATE {quoted};")
 }

@@ -32,6 +32,7 @@ impl World {
                 silent_for: instance.silent_for,
                 silent_since: silent.then_some(0),
                 rejoining_for: instance.rejoining_for,
+                cure: 0,
             };
             (n.clone(), replica)
         });

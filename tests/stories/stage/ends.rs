@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// What was done has come back through the watches.
 const ECHO: Duration = Duration::from_secs(10);
+/// Whatever is called ready can be read so long after, at most.
+const READABLE: Duration = Duration::from_secs(60);
 /// A group at rest writes nothing for so long.
 const REST: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,21 @@ impl Stage {
         self.check(self.is_ready(), "not ready any more");
     }
 
+    /// The rows of a replica. The status is as old as the last answer of the API server that arrived: a replica may still
+    /// be on its way back when it says ready.
+    async fn rows_of(&self, pod: &str) -> BTreeSet<i64> {
+        let from = self.plane.clock.elapsed();
+        loop {
+            match self.rows_on(pod).await {
+                Ok(rows) => return rows,
+                Err(error) if self.plane.clock.elapsed() - from > READABLE => {
+                    self.fail(&format!("{pod} cannot be read: {error}"))
+                }
+                Err(_) => self.pass(super::LOOK).await,
+            }
+        }
+    }
+
     /// Every acknowledged row is on the primary and on every synchronous replica, and nothing that was refused.
     pub async fn accounts(&self) {
         let acknowledged = self.ledger.rows(Told::Acknowledged);
@@ -44,10 +61,7 @@ impl Stage {
         }
         let mut first: Option<BTreeSet<i64>> = None;
         for pod in self.replicas() {
-            let rows = match self.rows_on(&pod).await {
-                Ok(rows) => rows,
-                Err(error) => self.fail(&format!("{pod} cannot be read: {error}")),
-            };
+            let rows = self.rows_of(&pod).await;
             self.ledger.compare(&pod, &acknowledged, &rows);
             let same = first.get_or_insert_with(|| rows.clone()) == &rows;
             self.check(same, &format!("{pod} has other rows than the first replica"));

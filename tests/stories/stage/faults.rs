@@ -66,8 +66,8 @@ impl Stage {
         self.cluster.power_on(node);
     }
 
-    /// The node that a pod is on.
-    pub fn node_of(&self, pod: &str) -> String {
-        self.cluster.node_of("shop", pod).unwrap()
+    /// The node that a pod is on, while it is on one.
+    pub fn node_of(&self, pod: &str) -> Option<String> {
+        self.cluster.node_of("shop", pod)
     }
 }

@@ -65,8 +65,13 @@ impl Setup {
     }
 
     /// How FAILOVER works inside.
-    pub fn engine(mut self, engine: FailoverEngine) -> Self {
-        self.switches.failover = engine;
+    pub fn engine(self, engine: FailoverEngine) -> Self {
+        self.switch(|switches| switches.failover = engine)
+    }
+
+    /// Turns switches of the instances.
+    pub fn switch(mut self, turn: impl FnOnce(&mut Switches)) -> Self {
+        turn(&mut self.switches);
         self
     }
 

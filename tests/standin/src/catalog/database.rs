@@ -33,6 +33,9 @@ pub const FIXED: [(&str, i32, char); 14] = [
     ("db_denydatawriter", 16_393, 'R'),
 ];
 
+/// `class` of a permission on a certificate.
+pub const CERTIFICATE: i64 = 25;
+
 /// A user or role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -51,9 +54,9 @@ pub struct Principal {
 pub struct DatabasePermission {
     /// Who.
     pub grantee: i32,
-    /// 0 database, 1 object, 3 schema.
+    /// 0 database, 1 object, 3 schema, 25 certificate.
     pub class: i32,
-    /// Object or schema; empty for the database.
+    /// Object, schema or certificate; empty for the database.
     pub major: String,
     /// Upper case.
     pub name: String,
@@ -192,7 +195,8 @@ impl DatabaseSecurity {
             let on = match held.class {
                 0 => true,
                 3 => schema.is_some_and(|schema| schema.eq_ignore_ascii_case(&held.major)),
-                _ => object.is_some_and(|object| object.eq_ignore_ascii_case(&held.major)),
+                1 => object.is_some_and(|object| object.eq_ignore_ascii_case(&held.major)),
+                _ => false,
             };
             if whose && what && on {
                 if held.state == 'D' {
@@ -202,5 +206,17 @@ impl DatabaseSecurity {
             }
         }
         granted
+    }
+
+    /// Whether a user controls a certificate by a permission on it. A DENY wins.
+    pub fn controls_certificate(&self, user: i32, name: &str) -> bool {
+        let roles = self.roles_of(user);
+        let mut held = self.permissions.iter().filter(|held| {
+            i64::from(held.class) == CERTIFICATE
+                && held.major.eq_ignore_ascii_case(name)
+                && held.name == "CONTROL"
+                && (held.grantee == user || roles.contains(&held.grantee))
+        });
+        held.clone().next().is_some() && held.all(|held| held.state != 'D')
     }
 }

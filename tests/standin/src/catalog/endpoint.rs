@@ -7,6 +7,7 @@ use crate::{
     tsql::ast::EndpointOptions,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// The endpoint.
@@ -89,6 +90,9 @@ impl Catalog {
             let endpoint = data.endpoint.as_mut().filter(|endpoint| endpoint.name.eq_ignore_ascii_case(name));
             let endpoint = endpoint.ok_or_else(|| cannot("alter", "endpoint", name))?;
             if let Some(word) = &options.state {
+                if endpoint.state == 0 && state(word) != 0 {
+                    self.stops.fetch_add(1, Ordering::SeqCst);
+                }
                 endpoint.state = state(word);
             }
             if let Some(port) = options.port {
@@ -111,6 +115,7 @@ impl Catalog {
                 return Err(cannot("drop", "endpoint", name));
             }
             data.endpoint = None;
+            self.stops.fetch_add(1, Ordering::SeqCst);
             data.permissions.retain(|permission| !matches!(permission.on, On::Endpoint(_)));
             Ok(())
         })
@@ -132,6 +137,14 @@ impl Identity for Catalog {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.watch()
+    }
+
+    fn stops(&self) -> u64 {
+        self.stops.load(Ordering::SeqCst)
+    }
+
+    fn knows(&self, certificate: &[u8]) -> bool {
+        self.read().certificates.values().any(|known| known.der == certificate)
     }
 
     fn authorize(&self, certificate: &[u8]) -> bool {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 use tokio::sync::watch;
 
@@ -69,6 +69,8 @@ pub struct Catalog {
     data: Mutex<Data>,
     disk: Disk,
     changes: watch::Sender<u64>,
+    /// How often the endpoint was stopped since the start.
+    stops: AtomicU64,
 }
 
 /// What a new catalog starts from.
@@ -93,7 +95,12 @@ impl Catalog {
                 data
             }
         };
-        Ok(Self { data: Mutex::new(data), disk: disk.clone(), changes: watch::Sender::new(0) })
+        Ok(Self {
+            data: Mutex::new(data),
+            disk: disk.clone(),
+            changes: watch::Sender::new(0),
+            stops: AtomicU64::new(0),
+        })
     }
 
     /// The data now.

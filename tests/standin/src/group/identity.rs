@@ -23,15 +23,11 @@ pub trait Identity: Send + Sync {
     /// Changes whenever endpoint, certificates or grants do.
     fn changes(&self) -> watch::Receiver<u64>;
     /// How often the endpoint was stopped: a stop and a start at once still cut every connection.
-    fn stops(&self) -> u64 {
-        0
-    }
+    fn stops(&self) -> u64;
     /// Whether this peer may connect: its certificate was imported here and its owner's login has CONNECT on the
     /// endpoint, not denied.
     fn authorize(&self, certificate: &[u8]) -> bool;
     /// Whether this peer's certificate was imported here, whatever its owner may do: all that the side which opened a
     /// connection asks when `Switches::checks_outbound` is off.
-    fn knows(&self, certificate: &[u8]) -> bool {
-        self.authorize(certificate)
-    }
+    fn knows(&self, certificate: &[u8]) -> bool;
 }

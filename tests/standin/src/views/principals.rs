@@ -77,13 +77,18 @@ fn permissions(state: &State, database: &str) -> Rows {
         let class = match permission.class {
             0 => "DATABASE",
             3 => "SCHEMA",
+            25 => "CERTIFICATE",
             _ => "OBJECT_OR_COLUMN",
         };
         let code: String = permission.name.split(' ').map(|word| word.chars().take(2).collect::<String>()).collect();
         vec![
             int(permission.class),
             text(class),
-            int(if permission.class == 0 { 0 } else { object_id(&permission.major) }),
+            int(match permission.class {
+                0 => 0,
+                25 => state.data.certificates.get(&permission.major.to_lowercase()).map_or(0, |c| i64::from(c.id)),
+                _ => object_id(&permission.major),
+            }),
             int(0),
             int(permission.grantee),
             int(1),

@@ -46,6 +46,10 @@ impl Identity for Keys {
         self.stops.load(Ordering::SeqCst)
     }
 
+    fn knows(&self, certificate: &[u8]) -> bool {
+        self.certificates.lock().unwrap().values().any(|known| known.as_slice() == certificate)
+    }
+
     fn authorize(&self, certificate: &[u8]) -> bool {
         let certificates = self.certificates.lock().unwrap();
         let known = certificates.iter().find(|(_, known)| known.as_slice() == certificate);

@@ -4,12 +4,16 @@ mod permission;
 mod principal;
 
 use crate::{
-    catalog::{On, cannot, database::Principal},
+    catalog::{
+        On, cannot,
+        database::{CERTIFICATE, Principal},
+    },
     errors::{Message, SqlResult},
     tsql::{
         ast::{EndpointOptions, LoginOptions, Securable, SecurityStatement},
         parse::not_supported,
         session::Session,
+        write::setup,
     },
 };
 use rusqlite::types::Value as Lite;
@@ -47,7 +51,7 @@ impl Session {
                 self.controls_master()?;
                 catalog.create_certificate(name, &self.owner(owner.as_deref())?, source, now)
             }
-            SecurityStatement::DropCertificate { name, if_exists } => self.drop_certificate(name, *if_exists),
+            SecurityStatement::DropCertificate { name, if_exists } => self.drop_certificate(name, *if_exists).await,
             SecurityStatement::CreateEndpoint(name, options) => self.create_endpoint(name, options),
             SecurityStatement::AlterEndpoint(name, options) => {
                 if !self.holds("ALTER", &On::Endpoint(name.to_lowercase())) {
@@ -110,10 +114,26 @@ impl Session {
         ))
     }
 
-    fn drop_certificate(&self, name: &str, if_exists: bool) -> SqlResult<()> {
-        self.controls_master().map_err(|_| cannot("drop", "certificate", name))?;
-        let gone = !self.server.catalog.read().certificates.contains_key(&name.to_lowercase());
-        if if_exists && gone { Ok(()) } else { self.server.catalog.drop_certificate(name) }
+    /// Needs CONTROL on the certificate, which its owner has; what was granted on it goes with it.
+    async fn drop_certificate(&mut self, name: &str, if_exists: bool) -> SqlResult<()> {
+        let found = self.server.catalog.read().certificates.get(&name.to_lowercase()).cloned();
+        let Some(certificate) = found else {
+            return if if_exists { Ok(()) } else { Err(cannot("drop", "certificate", name)) };
+        };
+        let (security, user) = self.security("master")?;
+        let controls = self.holds("CONTROL SERVER", &On::Server)
+            || security.allows(user, "CONTROL", None)
+            || certificate.owner == user
+            || security.controls_certificate(user, name);
+        if !controls || !self.database.eq_ignore_ascii_case("master") {
+            return Err(cannot("drop", "certificate", name));
+        }
+        self.server.catalog.drop_certificate(name)?;
+        let gone = "DELETE FROM main.`~permissions` WHERE class = @class AND major = @major";
+        let which = vec![("@class", Lite::Integer(CERTIFICATE)), ("@major", Lite::Text(certificate.name))];
+        let mut statements = setup();
+        statements.push((gone.into(), parameters(which)));
+        self.write_all("master", &statements).await
     }
 
     fn create_endpoint(&self, name: &str, options: &EndpointOptions) -> SqlResult<()> {

@@ -2,12 +2,14 @@
 
 use super::parameters;
 use crate::{
-    catalog::{On, SERVER_PERMISSIONS, cannot, database::DatabaseSecurity},
+    catalog::{
+        On, SERVER_PERMISSIONS, cannot,
+        database::{CERTIFICATE, DatabaseSecurity},
+    },
     errors::{Message, SqlResult},
     tsql::{
         ast::{ObjectName, Securable, Verb},
         emit,
-        parse::not_supported,
         read::SessionFacts,
         schema::Schema,
         session::Session,
@@ -48,10 +50,8 @@ impl Session {
             Some(Securable::Endpoint(name)) => self.endpoint_to_grant(name)?,
             Some(Securable::Group(name)) => self.group_to_grant(name)?,
             Some(Securable::Login(name)) => self.login_to_grant(name)?,
-            Some(Securable::Certificate(_)) => {
-                return Err(not_supported("A permission on a certificate"));
-            }
-            Some(Securable::Database(_) | Securable::Schema(_) | Securable::Object(_)) | None => {
+            Some(Securable::Database(_) | Securable::Schema(_) | Securable::Object(_) | Securable::Certificate(_))
+            | None => {
                 return self.database_permission(verb, permissions, on, principals, grant_option).await;
             }
         };
@@ -109,6 +109,7 @@ impl Session {
         let (class, major) = match on {
             Some(Securable::Object(name)) => (1, self.object_to_grant(&database, name)?),
             Some(Securable::Schema(name)) => (3, name.clone()),
+            Some(Securable::Certificate(name)) => (CERTIFICATE, self.certificate_to_grant(name)?),
             _ => (0, String::new()),
         };
         let state = state(verb, grant_option);
@@ -132,6 +133,12 @@ impl Session {
             }
         }
         self.write_all(&database, &statements).await
+    }
+
+    fn certificate_to_grant(&self, name: &str) -> SqlResult<String> {
+        let found = self.server.catalog.read().certificates.get(&name.to_lowercase()).map(|c| c.name.clone());
+        let here = self.database.eq_ignore_ascii_case("master");
+        found.filter(|_| here).ok_or_else(|| cannot("find", "certificate", name))
     }
 
     /// The object's own name: of a table, view or procedure of the database, or of a system view.

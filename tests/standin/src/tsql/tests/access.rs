@@ -156,6 +156,37 @@ async fn a_partner_is_admitted_by_certificate_owner_and_connect_permission() {
 }
 
 #[tokio::test]
+async fn who_controls_a_certificate_may_drop_it_and_nobody_else() {
+    let server = server().await;
+    let mut sa = login(&server, "sa", "").await.unwrap();
+    let setup = format!(
+        "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'; CREATE CERTIFICATE own WITH SUBJECT = 'own';
+        CREATE LOGIN act WITH PASSWORD = N'{PASSWORD}'; CREATE USER act FOR LOGIN act"
+    );
+    run(&mut sa, &setup).await.fine();
+    let mut act = login(&server, "act", "").await.unwrap();
+    let held =
+        "SELECT p.class, p.class_desc, CASE WHEN p.major_id = CERT_ID(N'own') THEN 1 ELSE 0 END, p.permission_name
+        FROM sys.database_permissions AS p WHERE p.class = 25";
+    assert_eq!(run(&mut act, "DROP CERTIFICATE own").await.numbers(), [15_151]);
+    run(&mut sa, "GRANT CREATE CERTIFICATE TO act").await.fine();
+    assert_eq!(run(&mut act, "DROP CERTIFICATE own").await.numbers(), [15_151], "who may create may not drop");
+    run(&mut sa, "GRANT CONTROL ON CERTIFICATE::own TO act").await.fine();
+    assert_eq!(run(&mut sa, held).await.row(), ["25", "CERTIFICATE", "1", "CONTROL"]);
+    run(&mut sa, "DENY CONTROL ON CERTIFICATE::own TO act").await.fine();
+    assert_eq!(run(&mut act, "DROP CERTIFICATE own").await.numbers(), [15_151]);
+    run(&mut sa, "GRANT CONTROL ON CERTIFICATE::own TO act").await.fine();
+    run(&mut act, "DROP CERTIFICATE own").await.fine();
+    run(&mut sa, "CREATE CERTIFICATE own WITH SUBJECT = 'another'").await.fine();
+    assert_eq!(
+        run(&mut act, "DROP CERTIFICATE own").await.numbers(),
+        [15_151],
+        "the permission went with the first one"
+    );
+    assert_eq!(run(&mut sa, "GRANT CONTROL ON CERTIFICATE::nothing TO act").await.numbers(), [15_151]);
+}
+
+#[tokio::test]
 async fn a_private_key_leaves_only_encrypted_and_comes_back_with_its_password() {
     let (one, two) = (server().await, server().await);
     let (mut a, mut b) = (login(&one, "sa", "").await.unwrap(), login(&two, "sa", "").await.unwrap());
