@@ -96,13 +96,14 @@ pub async fn observe(
     let known = replicas(group, record.as_ref(), memory);
     let replicas = known.iter().map(|(name, mode)| (name.clone(), replica(name, *mode, group, stores, sight, memory)));
     let mut seen = Observation {
-        at: wall.as_second(),
+        at: wall.as_millisecond(),
         group: (**group).clone(),
         replicas: replicas.collect(),
         known_databases: known_databases(object),
         routed: routed(sight),
         suspected_for: Duration::ZERO,
         election_age: Duration::ZERO,
+        promoted_for: Duration::ZERO,
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
@@ -118,6 +119,7 @@ pub fn reread(seen: &mut Observation, object: &AvailabilityGroup, group: Group, 
     for (name, replica) in &mut seen.replicas {
         replica.wanted = group.replicas.contains_key(name);
     }
+    seen.at = wall.as_millisecond();
     seen.group = group;
     seen.record = record_of(object);
     seen.known_databases = known_databases(object);

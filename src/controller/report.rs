@@ -9,11 +9,10 @@ use crate::{
         },
     },
     decide::{
-        Observation, Record,
+        Observation, Part, Record,
         observation::Probe,
         status::{Report, Truth},
     },
-    telemetry::metrics::Part,
 };
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -162,7 +161,7 @@ fn warnings(report: &Report) -> Vec<Warning> {
 }
 
 /// The line about a change of the primary that is over.
-pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Duration)], wall: Timestamp) -> LastFailover {
+pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Duration)]) -> LastFailover {
     let kind = if record.planned { "Planned" } else { "Unplanned" };
     let numbers: Vec<_> = seen.members().map(|(name, _, group)| format!("{name} at {}", group.number)).collect();
     let silent: Vec<_> = seen
@@ -173,6 +172,7 @@ pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Durati
         .collect();
     let missing = if silent.is_empty() { String::new() } else { format!("; missing: {}", silent.join(", ")) };
     LastFailover {
+        epoch: i64::try_from(record.epoch).ok(),
         from: record.from.as_ref().map(ToString::to_string),
         to: record.primary.to_string(),
         kind: kind.into(),
@@ -181,7 +181,7 @@ pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Durati
             .iter()
             .map(|(part, took)| FailoverStep { name: part.to_string(), seconds: seconds(*took) })
             .collect(),
-        at: Some(Time(Timestamp::from_second(wall.as_second()).unwrap_or(wall))),
+        at: record.times.settled.and_then(|at| Timestamp::from_second(at.div_euclid(1_000)).ok()).map(Time),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 /// What one pass saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Wall clock, seconds since 1970; for messages only, nothing is decided by it.
+    /// Wall clock, milliseconds since 1970; for people only, no role is decided by it.
     pub at: i64,
     /// The wish.
     pub group: Group,
@@ -27,6 +27,9 @@ pub struct Observation {
     pub suspected_for: Duration,
     /// How long this process has seen the record's epoch and state as they are; zero after a restart.
     pub election_age: Duration,
+    /// How long this process has seen the elected replica as primary; zero when it is not, and after a restart.
+    #[serde(default)]
+    pub promoted_for: Duration,
     /// Since the last unplanned promotion. `None`: there was none.
     pub since_unplanned: Option<Duration>,
     /// What this process knows of the FAILOVER it sent last. `None`: it sent none.

@@ -4,6 +4,7 @@
 
 mod gate;
 mod histories;
+mod parts;
 mod world;
 
 use quorate::decide::{ElectionState, Reason, observation::Request};
