@@ -11,7 +11,7 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{DatabaseUser, FailoverMemo, Probe, Replica},
+        observation::{DatabaseUser, FailoverMemo, LogBackup, Probe, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
 };
@@ -30,6 +30,25 @@ pub struct Glance {
 /// Users by database and name.
 pub type Users = BTreeMap<DatabaseName, BTreeMap<String, DatabaseUser>>;
 
+/// Log backups by database.
+pub type LogBackups = BTreeMap<DatabaseName, LogBackup>;
+
+/// What is asked beside the looks, so that nothing that matters waits for it.
+pub struct Beside<T> {
+    /// The last answer.
+    pub read: Option<T>,
+    /// When it was asked for or given.
+    pub at: Option<Instant>,
+    /// The question that goes on.
+    pub task: Option<Task<Option<T>>>,
+}
+
+impl<T> Default for Beside<T> {
+    fn default() -> Self {
+        Self { read: None, at: None, task: None }
+    }
+}
+
 /// A group's memory.
 #[derive(Default)]
 pub struct Memory {
@@ -40,11 +59,9 @@ pub struct Memory {
     /// Looks that go on beside the passes.
     pub looks: BTreeMap<ReplicaName, Task<Glance>>,
     /// Users of the databases of the primary they were read from.
-    pub users: Option<(ReplicaName, Users)>,
-    /// When they were read.
-    pub users_at: Option<Instant>,
-    /// The look at users that goes on.
-    pub users_task: Option<Task<(ReplicaName, Users)>>,
+    pub users: Beside<(ReplicaName, Users)>,
+    /// Log backups of the databases, as a primary knew them.
+    pub log_backups: Beside<LogBackups>,
     /// Major version of each instance.
     pub majors: BTreeMap<ReplicaName, u32>,
     /// Container that answered last, by replica.
@@ -134,8 +151,7 @@ impl Memory {
     /// A batch was sent to a replica: looks that began before it say nothing any more.
     pub fn touched(&mut self, replica: &ReplicaName) {
         self.looks.remove(replica);
-        self.users_task = None;
-        self.users = None;
+        self.users = Beside::default();
     }
 
     fn silence(&mut self, name: &ReplicaName, replica: &mut Replica, at: i64, now: Instant) {

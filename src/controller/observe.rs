@@ -91,6 +91,9 @@ pub async fn observe(
     }
     if let Some(record) = &record {
         instances.look_at_users(&record.primary, memory).await;
+        if serves(Some(record), memory) {
+            instances.look_at_log_backups(&record.primary, memory).await;
+        }
     }
     remember_containers(sight, memory);
     let known = replicas(group, record.as_ref(), memory);
@@ -100,6 +103,7 @@ pub async fn observe(
         group: (**group).clone(),
         replicas: replicas.collect(),
         known_databases: known_databases(object),
+        log_backups: memory.log_backups.read.clone(),
         routed: routed(sight),
         suspected_for: Duration::ZERO,
         election_age: Duration::ZERO,
@@ -173,7 +177,7 @@ fn replica(name: &ReplicaName, mode: Mode, group: &Group, stores: &Stores, sight
         .glances
         .get(name)
         .map_or_else(|| Probe::Silent { why: "not looked at yet".into() }, |glance| glance.probe.clone());
-    if let (Probe::Answered(facts), Some((primary, users))) = (&mut probe, &memory.users)
+    if let (Probe::Answered(facts), Some((primary, users))) = (&mut probe, &memory.users.read)
         && primary == name
     {
         for (database, found) in users {

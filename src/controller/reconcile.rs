@@ -12,7 +12,10 @@ use super::{
     writes::Writes,
 };
 use crate::{
-    api::{self, AvailabilityGroup, v1alpha1::status::LastFailover},
+    api::{
+        self, AvailabilityGroup,
+        v1alpha1::{AvailabilityGroupStatus, status::LastFailover},
+    },
     decide::{self, ElectionState, Observation, Plan, Reason, Step, observation::Probe, status},
     k8s,
     model::{Group, ReplicaName},
@@ -227,7 +230,10 @@ async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mu
     if !memory.at_rest || memory.told.as_ref() != Some(&status) {
         let value = serde_json::to_value(&status).unwrap_or_default();
         match shared.kube.status(&writes.object, &value).await {
-            Ok(_) => memory.told = Some(status),
+            Ok(_) => {
+                announce_warnings(&status, writes, memory);
+                memory.told = Some(status);
+            }
             Err(error) => {
                 tracing::warn!(group = %seen.group.name, namespace = seen.group.namespace, %error, "status not written");
                 memory.told = None;
@@ -241,6 +247,17 @@ async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mu
             writes.announce(Reason::FailoverBlocked, &plan.message);
         }
         keep(shared, seen, blocked);
+    }
+}
+
+/// Each warning that was not told before, once.
+fn announce_warnings(status: &AvailabilityGroupStatus, writes: &Writes, memory: &Memory) {
+    let before = memory.told.as_ref().or(writes.object.status.as_ref());
+    let known = before.map(|status| status.warnings.as_slice()).unwrap_or_default();
+    for warning in status.warnings.iter().filter(|warning| !known.iter().any(|old| old.reason == warning.reason)) {
+        if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == warning.reason) {
+            writes.announce(*reason, &warning.message);
+        }
     }
 }
 

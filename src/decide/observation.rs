@@ -21,6 +21,9 @@ pub struct Observation {
     pub known_databases: BTreeSet<DatabaseName>,
     /// Every replica wanted or still a member, by name.
     pub replicas: BTreeMap<ReplicaName, Replica>,
+    /// Log backups of the databases in FULL recovery, as a primary knew them last. `None`: not read yet.
+    #[serde(default)]
+    pub log_backups: Option<BTreeMap<DatabaseName, LogBackup>>,
     /// Where the Services point and how the pods are labelled.
     pub routed: Routed,
     /// How long `diagnose::primary_is_lost` has been true without a break; zero after a restart of the operator.
@@ -38,6 +41,17 @@ pub struct Observation {
     pub request: Option<Request>,
     /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
     pub certificates: BTreeMap<ReplicaName, String>,
+}
+
+/// When a database's log was backed up last. It stands in the database itself, whichever replica took the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBackup {
+    /// Seconds since 1970, UTC. `None`: never.
+    pub last: Option<i64>,
+    /// When the database was created, or seeded here.
+    pub created: i64,
+    /// The instance's own clock when it said so: clocks may differ.
+    pub read: i64,
 }
 
 /// One replica as seen from Kubernetes and from SQL Server.

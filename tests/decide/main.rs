@@ -5,6 +5,7 @@
 mod gate;
 mod histories;
 mod parts;
+mod warnings;
 mod world;
 
 use quorate::decide::{ElectionState, Reason, observation::Request};

@@ -41,6 +41,7 @@ impl World {
             record: self.record.clone(),
             known_databases: self.known.clone(),
             replicas: replicas.collect(),
+            log_backups: None,
             routed: self.routed.clone(),
             suspected_for: self.operator.suspected_since.map_or(Duration::ZERO, |since| self.clock - since),
             election_age: self.operator.election.map_or(Duration::ZERO, |(_, _, since)| self.clock - since),
