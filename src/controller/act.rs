@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     decide::{
-        ElectionState, Observation, Plan, Step,
+        Observation, Plan, Step,
         observation::{FailoverAnswer, FailoverMemo},
     },
     k8s,
@@ -19,7 +19,7 @@ use crate::{
         Batch, Context, Error, Secret,
         statement::{self, Unbuildable},
     },
-    telemetry::metrics::{Outcome, Part},
+    telemetry::metrics::Outcome,
 };
 use futures::future::join_all;
 use std::{
@@ -64,6 +64,8 @@ pub struct Done {
     pub changed: bool,
     /// A step failed; the waves after it were not begun.
     pub failed: bool,
+    /// Where writers were sent.
+    pub routed: Option<ReplicaName>,
     /// Steps and outcomes, in the order they were taken, for the log.
     pub steps: Vec<String>,
 }
@@ -115,7 +117,12 @@ pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Don
             };
             done.failed |= ended.outcome != Outcome::Done;
             actor.instances.health.metrics.step(step, ended.outcome);
-            note(step, &ended, memory);
+            if matches!(step, Step::KeepCertificate { .. }) {
+                memory.kept = None;
+            }
+            if let (Step::Route(to), Outcome::Done) = (step, ended.outcome) {
+                done.routed.clone_from(to);
+            }
             done.changed |= ended.outcome == Outcome::Done;
             good &= ended.outcome == Outcome::Done;
             done.steps.push(format!("{} {}{}", words(step), ended.outcome.as_str(), ended.words));
@@ -293,25 +300,4 @@ fn remember_failover(epoch: u64, answer: &Result<(), Error>, memory: &mut Memory
             answer: error.number().map_or(FailoverAnswer::Unknown, FailoverAnswer::Refused),
         }),
     };
-}
-
-/// What a step that ended means for the memory: the stopwatch of a change of the primary, and what was read once.
-fn note(step: &Step, ended: &Ended, memory: &mut Memory) {
-    if matches!(step, Step::KeepCertificate { .. }) {
-        memory.kept = None;
-    }
-    let Step::Record(record) = step else { return };
-    if ended.outcome != Outcome::Done {
-        return;
-    }
-    let now = Instant::now();
-    match record.state {
-        ElectionState::Open => {
-            let from = record.from.as_ref().and_then(|primary| memory.silent_from(primary));
-            memory.stopwatch.start(from, now);
-        }
-        ElectionState::Elected => memory.stopwatch.lap(Part::StoodDown, now),
-        ElectionState::Settled => memory.stopwatch.lap(Part::Settled, now),
-        ElectionState::Void => memory.stopwatch.drop_it(),
-    }
 }

@@ -1,7 +1,7 @@
 //! The instances of one group: whom to ask as whom, looks in parallel, batches with deadlines.
 
 use super::{
-    memory::{Glance, Memory, Users},
+    memory::{Glance, LogBackups, Memory, Users},
     observe::AT_REST,
 };
 use crate::{
@@ -30,6 +30,9 @@ pub const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(150);
 /// Time that a pass gives a look which an earlier pass began and did not wait for.
 const PENDING: Duration = Duration::from_millis(1);
+
+/// How often log backups are looked at: what is overdue after a day may be noticed a minute late.
+const LOG_BACKUPS: Duration = Duration::from_secs(60);
 
 /// Work beside the passes; it ends when it is dropped.
 pub struct Task<T>(JoinHandle<T>);
@@ -164,24 +167,25 @@ impl Instances {
     /// Users of the databases of a primary, where the spec has logins: beside the looks, since a database may be locked.
     pub async fn look_at_users(&self, primary: &ReplicaName, memory: &mut Memory) {
         let Some(access) = self.access.clone() else { return };
-        let fresh = memory.users_at.is_some_and(|at| at.elapsed() < AT_REST);
-        if memory.at_rest && fresh && memory.users.as_ref().is_some_and(|(read, _)| read == primary) {
+        let users = &mut memory.users;
+        let fresh = users.at.is_some_and(|at| at.elapsed() < AT_REST);
+        if memory.at_rest && fresh && users.read.as_ref().is_some_and(|(read, _)| read == primary) {
             return;
         }
-        if memory.users_task.is_none() && probe::databases_with_users(&self.group).next().is_some() {
+        if users.task.is_none() && probe::databases_with_users(&self.group).next().is_some() {
             let (all, primary) = (self.clone(), primary.clone());
-            memory.users_task = Some(Task::spawn(async move { all.users(&access, primary).await }));
+            users.task = Some(Task::spawn(async move { all.users(&access, primary).await }));
         }
-        let Some(task) = &mut memory.users_task else { return };
+        let Some(task) = &mut users.task else { return };
         match timeout(AGAIN, &mut task.0).await {
-            Ok(Ok(users)) => (memory.users, memory.users_at) = (Some(users), Some(Instant::now())),
-            Ok(Err(_)) => memory.users = None,
+            Ok(Ok(read)) => (users.read, users.at) = (read, Some(Instant::now())),
+            Ok(Err(_)) => users.read = None,
             Err(_) => return,
         }
-        memory.users_task = None;
+        users.task = None;
     }
 
-    async fn users(&self, access: &Access, primary: ReplicaName) -> (ReplicaName, Users) {
+    async fn users(&self, access: &Access, primary: ReplicaName) -> Option<(ReplicaName, Users)> {
         let mut users = Users::new();
         for database in probe::databases_with_users(&self.group) {
             let target = self.target(access, &primary, Login::Look, Some(database), PROGRAM);
@@ -190,7 +194,35 @@ impl Instances {
                 users.insert(database.clone(), found);
             }
         }
-        (primary, users)
+        Some((primary, users))
+    }
+
+    /// Log backups of the databases of a primary that serves: now and then, beside the looks, and no pass waits for it.
+    pub async fn look_at_log_backups(&self, primary: &ReplicaName, memory: &mut Memory) {
+        let Some(access) = self.access.clone() else { return };
+        let backups = &mut memory.log_backups;
+        if backups.task.is_none() {
+            if backups.at.is_some_and(|at| at.elapsed() < LOG_BACKUPS) {
+                return;
+            }
+            let (all, primary) = (self.clone(), primary.clone());
+            backups.at = Some(Instant::now());
+            backups.task = Some(Task::spawn(async move { all.log_backups(&access, &primary).await }));
+        }
+        let Some(task) = &mut backups.task else { return };
+        match timeout(PENDING, &mut task.0).await {
+            Ok(Ok(Some(read))) => backups.read = Some(read),
+            // What was known stays known.
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        backups.task = None;
+    }
+
+    async fn log_backups(&self, access: &Access, primary: &ReplicaName) -> Option<LogBackups> {
+        let target = self.target(access, primary, Login::Look, None, PROGRAM);
+        let answer = self.servers.run(&target, probe::LOG_BACKUPS, LOOK).await;
+        answer.and_then(|answer| probe::read_log_backups(&answer)).ok()
     }
 
     /// Sends one batch.

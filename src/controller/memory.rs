@@ -11,10 +11,9 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{CURE, DatabaseUser, FailoverMemo, Probe, Replica},
+        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
-    telemetry::metrics::Part,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -31,6 +30,25 @@ pub struct Glance {
 /// Users by database and name.
 pub type Users = BTreeMap<DatabaseName, BTreeMap<String, DatabaseUser>>;
 
+/// Log backups by database.
+pub type LogBackups = BTreeMap<DatabaseName, LogBackup>;
+
+/// What is asked beside the looks, so that nothing that matters waits for it.
+pub struct Beside<T> {
+    /// The last answer.
+    pub read: Option<T>,
+    /// When it was asked for or given.
+    pub at: Option<Instant>,
+    /// The question that goes on.
+    pub task: Option<Task<Option<T>>>,
+}
+
+impl<T> Default for Beside<T> {
+    fn default() -> Self {
+        Self { read: None, at: None, task: None }
+    }
+}
+
 /// A group's memory.
 #[derive(Default)]
 pub struct Memory {
@@ -41,11 +59,9 @@ pub struct Memory {
     /// Looks that go on beside the passes.
     pub looks: BTreeMap<ReplicaName, Task<Glance>>,
     /// Users of the databases of the primary they were read from.
-    pub users: Option<(ReplicaName, Users)>,
-    /// When they were read.
-    pub users_at: Option<Instant>,
-    /// The look at users that goes on.
-    pub users_task: Option<Task<(ReplicaName, Users)>>,
+    pub users: Beside<(ReplicaName, Users)>,
+    /// Log backups of the databases, as a primary knew them.
+    pub log_backups: Beside<LogBackups>,
     /// Major version of each instance.
     pub majors: BTreeMap<ReplicaName, u32>,
     /// Container that answered last, by replica.
@@ -76,13 +92,12 @@ pub struct Memory {
     pub told: Option<AvailabilityGroupStatus>,
     /// What the last pass saw.
     pub reason: Option<Reason>,
-    /// The stopwatch of the change of the primary under way.
-    pub stopwatch: Stopwatch,
     silent: BTreeMap<ReplicaName, (Instant, i64)>,
     rejoining: BTreeMap<ReplicaName, Instant>,
     cures: BTreeMap<ReplicaName, u32>,
     suspected: Option<Instant>,
     election: Option<((u64, ElectionState), Instant)>,
+    promoted: Option<(u64, Instant)>,
 }
 
 impl Memory {
@@ -95,7 +110,7 @@ impl Memory {
     pub fn time(&mut self, seen: &mut Observation, now: Instant) {
         let following = followers(seen);
         for (name, replica) in &mut seen.replicas {
-            self.silence(name, replica, seen.at, now);
+            self.silence(name, replica, seen.at / 1_000, now);
             let rejoins =
                 matches!(&replica.probe, Probe::Answered(facts) if facts.group.is_some()) && !following.contains(name);
             replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
@@ -116,6 +131,11 @@ impl Memory {
             self.election = state.map(|state| (state, now));
         }
         seen.election_age = self.election.map_or(Duration::ZERO, |(_, from)| now - from);
+        self.promoted = promoted(seen).map(|epoch| match self.promoted {
+            Some((known, from)) if known == epoch => (epoch, from),
+            _ => (epoch, now),
+        });
+        seen.promoted_for = self.promoted.map_or(Duration::ZERO, |(_, from)| now - from);
         self.suspected = match diagnose::primary_is_lost(seen) {
             true => Some(self.suspected.unwrap_or(now)),
             false => None,
@@ -136,13 +156,7 @@ impl Memory {
     /// A batch was sent to a replica: looks that began before it say nothing any more.
     pub fn touched(&mut self, replica: &ReplicaName) {
         self.looks.remove(replica);
-        self.users_task = None;
-        self.users = None;
-    }
-
-    /// Since when a replica has been silent.
-    pub fn silent_from(&self, replica: &ReplicaName) -> Option<Instant> {
-        self.silent.get(replica).map(|(from, _)| *from)
+        self.users = Beside::default();
     }
 
     fn silence(&mut self, name: &ReplicaName, replica: &mut Replica, at: i64, now: Instant) {
@@ -167,6 +181,12 @@ fn since(timers: &mut BTreeMap<ReplicaName, Instant>, name: &ReplicaName, holds:
     now - *timers.entry(name.clone()).or_insert(now)
 }
 
+/// The election whose candidate is primary and which is not settled yet.
+fn promoted(seen: &Observation) -> Option<u64> {
+    let record = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected)?;
+    seen.member(&record.primary).filter(|group| group.role == Role::Primary).map(|_| record.epoch)
+}
+
 /// Replicas that follow the recorded primary, and the primary itself.
 fn followers(seen: &Observation) -> Vec<ReplicaName> {
     let Some(record) = &seen.record else { return Vec::new() };
@@ -176,56 +196,4 @@ fn followers(seen: &Observation) -> Vec<ReplicaName> {
         .members()
         .filter(|(name, _, group)| (**name == record.primary && serves) || diagnose::follows(group, &record.primary));
     all.map(|(name, _, _)| name.clone()).collect()
-}
-
-/// Times the parts of one change of the primary.
-#[derive(Debug, Default)]
-pub struct Stopwatch {
-    last: Option<Instant>,
-    parts: Vec<(Part, Duration)>,
-}
-
-impl Stopwatch {
-    /// An election was recorded; its cause was first seen at `from`.
-    pub fn start(&mut self, from: Option<Instant>, now: Instant) {
-        // An election that follows an unfinished one is part of the same change.
-        if self.last.is_none() {
-            self.parts.clear();
-            self.last = Some(from.unwrap_or(now));
-        }
-        self.lap(Part::Suspected, now);
-    }
-
-    /// A part ended, unless it ended before.
-    pub fn lap_once(&mut self, part: Part, now: Instant) {
-        if !self.parts.iter().any(|(known, _)| *known == part) {
-            self.lap(part, now);
-        }
-    }
-
-    /// A part ended. A part that ends again goes on.
-    pub fn lap(&mut self, part: Part, now: Instant) {
-        let Some(last) = self.last else { return };
-        let took = now - last;
-        self.last = Some(now);
-        match self.parts.iter_mut().find(|(known, _)| *known == part) {
-            Some((_, before)) => *before += took,
-            None => self.parts.push((part, took)),
-        }
-    }
-
-    /// The change is over: its parts, once. Nothing when no election of this life began it.
-    pub fn finish(&mut self, now: Instant) -> Vec<(Part, Duration)> {
-        if self.last.is_none() {
-            return Vec::new();
-        }
-        self.lap(Part::Routed, now);
-        self.last = None;
-        std::mem::take(&mut self.parts)
-    }
-
-    /// The election was closed without a promotion.
-    pub fn drop_it(&mut self) {
-        *self = Self::default();
-    }
 }

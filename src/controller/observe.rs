@@ -91,18 +91,23 @@ pub async fn observe(
     }
     if let Some(record) = &record {
         instances.look_at_users(&record.primary, memory).await;
+        if serves(Some(record), memory) {
+            instances.look_at_log_backups(&record.primary, memory).await;
+        }
     }
     remember_containers(sight, memory);
     let known = replicas(group, record.as_ref(), memory);
     let replicas = known.iter().map(|(name, mode)| (name.clone(), replica(name, *mode, group, stores, sight, memory)));
     let mut seen = Observation {
-        at: wall.as_second(),
+        at: wall.as_millisecond(),
         group: (**group).clone(),
         replicas: replicas.collect(),
         known_databases: known_databases(object),
+        log_backups: memory.log_backups.read.clone(),
         routed: routed(sight),
         suspected_for: Duration::ZERO,
         election_age: Duration::ZERO,
+        promoted_for: Duration::ZERO,
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
@@ -118,6 +123,7 @@ pub fn reread(seen: &mut Observation, object: &AvailabilityGroup, group: Group, 
     for (name, replica) in &mut seen.replicas {
         replica.wanted = group.replicas.contains_key(name);
     }
+    seen.at = wall.as_millisecond();
     seen.group = group;
     seen.record = record_of(object);
     seen.known_databases = known_databases(object);
@@ -171,7 +177,7 @@ fn replica(name: &ReplicaName, mode: Mode, group: &Group, stores: &Stores, sight
         .glances
         .get(name)
         .map_or_else(|| Probe::Silent { why: "not looked at yet".into() }, |glance| glance.probe.clone());
-    if let (Probe::Answered(facts), Some((primary, users))) = (&mut probe, &memory.users)
+    if let (Probe::Answered(facts), Some((primary, users))) = (&mut probe, &memory.users.read)
         && primary == name
     {
         for (database, found) in users {

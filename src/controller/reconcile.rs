@@ -12,11 +12,13 @@ use super::{
     writes::Writes,
 };
 use crate::{
-    api::{self, AvailabilityGroup, v1alpha1::status::LastFailover},
-    decide::{self, ElectionState, Observation, Plan, Reason, Record, Step, observation::Probe, status},
+    api::{
+        self, AvailabilityGroup,
+        v1alpha1::{AvailabilityGroupStatus, status::LastFailover},
+    },
+    decide::{self, ElectionState, Observation, Plan, Reason, Step, observation::Probe, status},
     k8s,
-    model::{Group, Role},
-    telemetry::metrics::Part,
+    model::{Group, ReplicaName},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -55,9 +57,6 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     let mut seen = observe::observe(object, &instances, &shared.stores, &sight, memory, shared.wall()).await;
     let mut plan = decide::decide(&seen);
 
-    if promoted(&seen) {
-        memory.stopwatch.lap_once(Part::Promoted, Instant::now());
-    }
     let mut writes = writes(shared, object.clone(), &sight);
     if is_restless(&plan, memory) {
         // Whatever is done is decided by the object as it is now, not as a watch saw it.
@@ -76,7 +75,8 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
         }
     }
     if let Err(plan) = apply_objects(shared, &seen, bell, memory).await {
-        report(shared, &seen, &plan, refusal.as_deref(), &mut writes, memory).await;
+        let told = Told { plan: &plan, refusal: refusal.as_deref(), routed: None };
+        report(shared, &seen, told, &mut writes, memory).await;
         return Next::After(memory.backoff.failed(plan.recheck));
     }
 
@@ -86,17 +86,12 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
         memory,
     )
     .await;
-    report(shared, &seen, &plan, refusal.as_deref(), &mut writes, memory).await;
+    let told = Told { plan: &plan, refusal: refusal.as_deref(), routed: done.routed.as_ref() };
+    report(shared, &seen, told, &mut writes, memory).await;
     log(&seen, &plan, &done, memory);
     shared.health.metrics.pass(plan.reason);
     bell.repeats(memory.wrote(if done.failed { Vec::new() } else { shown(&plan) }));
     Next::After(pace(&plan, &done, memory))
-}
-
-/// Whether the elected replica is primary.
-fn promoted(seen: &Observation) -> bool {
-    let elected = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected);
-    elected.and_then(|record| seen.member(&record.primary)).is_some_and(|group| group.role == Role::Primary)
 }
 
 /// Steps whose effect comes back through the watches.
@@ -218,21 +213,27 @@ async fn apply_objects(shared: &Shared, seen: &Observation, bell: &Bell, memory:
     }
 }
 
-async fn report(
-    shared: &Shared,
-    seen: &Observation,
-    plan: &Plan,
-    refusal: Option<&str>,
-    writes: &mut Writes,
-    memory: &mut Memory,
-) {
+/// What a pass has to tell, beside what it saw.
+struct Told<'a> {
+    plan: &'a Plan,
+    /// Why the spec cannot be read.
+    refusal: Option<&'a str>,
+    /// Where this pass sent writers.
+    routed: Option<&'a ReplicaName>,
+}
+
+async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mut Writes, memory: &mut Memory) {
+    let Told { plan, refusal, routed } = told;
     let told = status::report(seen, plan);
-    let last = changed_primary(shared, seen, writes, memory);
+    let last = changed_primary(shared, seen, routed, writes, memory);
     let status = report::status(&writes.object, seen, &told, refusal, last, memory.told.as_ref(), shared.wall());
     if !memory.at_rest || memory.told.as_ref() != Some(&status) {
         let value = serde_json::to_value(&status).unwrap_or_default();
         match shared.kube.status(&writes.object, &value).await {
-            Ok(_) => memory.told = Some(status),
+            Ok(_) => {
+                announce_warnings(&status, writes, memory);
+                memory.told = Some(status);
+            }
             Err(error) => {
                 tracing::warn!(group = %seen.group.name, namespace = seen.group.namespace, %error, "status not written");
                 memory.told = None;
@@ -249,6 +250,17 @@ async fn report(
     }
 }
 
+/// Each warning that was not told before, once.
+fn announce_warnings(status: &AvailabilityGroupStatus, writes: &Writes, memory: &Memory) {
+    let before = memory.told.as_ref().or(writes.object.status.as_ref());
+    let known = before.map(|status| status.warnings.as_slice()).unwrap_or_default();
+    for warning in status.warnings.iter().filter(|warning| !known.iter().any(|old| old.reason == warning.reason)) {
+        if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == warning.reason) {
+            writes.announce(*reason, &warning.message);
+        }
+    }
+}
+
 /// A saved observation replays the decision: the log has it at debug, and the health port those of blocked failovers.
 fn keep(shared: &Shared, seen: &Observation, blocked: bool) {
     if !blocked && !tracing::enabled!(tracing::Level::DEBUG) {
@@ -261,15 +273,31 @@ fn keep(shared: &Shared, seen: &Observation, blocked: bool) {
     }
 }
 
-/// The line of a change of the primary that ended in this pass.
-fn changed_primary(shared: &Shared, seen: &Observation, writes: &Writes, memory: &mut Memory) -> Option<LastFailover> {
-    let settled = observe::record_of(&writes.object).filter(|record| record.state == ElectionState::Settled)?;
-    let from = seen.record.as_ref().filter(|record| record.state == ElectionState::Elected && record.from.is_some())?;
-    let parts = memory.stopwatch.finish(Instant::now());
+/// The line of a change of the primary that is over and was not told yet, whoever began it. The status is what tells it
+/// apart, so that a process that ends in between leaves it to the next one.
+fn changed_primary(
+    shared: &Shared,
+    seen: &Observation,
+    routed: Option<&ReplicaName>,
+    writes: &Writes,
+    memory: &Memory,
+) -> Option<LastFailover> {
+    let record = observe::record_of(&writes.object).filter(|record| {
+        record.state == ElectionState::Settled && record.from.is_some() && record.times.elected.is_some()
+    })?;
+    let before = memory.told.as_ref().or(writes.object.status.as_ref());
+    let told = before.and_then(|status| status.last_failover.as_ref()?.epoch);
+    let routed = routed.or(seen.routed.read_write.as_ref()) == Some(&record.primary);
+    // A record that came back from the instances was routed in another life of the object.
+    let restored = seen.record.is_none();
+    if told == i64::try_from(record.epoch).ok() || !(routed || restored) {
+        return None;
+    }
+    let parts = record.times.parts((!restored).then(|| shared.wall().as_millisecond()));
     for (part, took) in &parts {
         shared.health.metrics.part(*part, *took);
     }
-    Some(report::last_failover(seen, &Record { from: from.from.clone(), ..settled }, &parts, shared.wall()))
+    Some(report::last_failover(seen, &record, &parts))
 }
 
 /// One line per pass that changed something, or saw something new.

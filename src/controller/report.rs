@@ -9,11 +9,10 @@ use crate::{
         },
     },
     decide::{
-        Observation, Record,
+        Observation, Part, Reason, Record,
         observation::Probe,
         status::{Report, Truth},
     },
-    telemetry::metrics::Part,
 };
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -53,11 +52,11 @@ pub fn status(
         sequence_number: report.sequence_number.clone(),
         version: report.version.clone(),
         replicas: replicas(report),
-        databases: databases(seen, report),
+        databases: databases(seen, report, before),
         election: None,
         last_failover: last.or_else(|| before.and_then(|status| status.last_failover.clone())),
         effective: Some(api::effective(&seen.group)),
-        warnings: warnings(report),
+        warnings: warnings(seen, report, before),
         update: update(report),
     }
 }
@@ -115,7 +114,7 @@ fn replicas(report: &Report) -> Vec<ReplicaStatus> {
 }
 
 /// Databases of the spec, and those that once were in the group: what was seen there is known for ever.
-fn databases(seen: &Observation, report: &Report) -> Vec<DatabaseStatus> {
+fn databases(seen: &Observation, report: &Report, before: Option<&AvailabilityGroupStatus>) -> Vec<DatabaseStatus> {
     let in_group: BTreeSet<_> = seen.members().flat_map(|(_, _, group)| group.databases.keys()).collect();
     let known = |name: &str| {
         seen.known_databases.iter().any(|known| known.as_str() == name)
@@ -129,7 +128,7 @@ fn databases(seen: &Observation, report: &Report) -> Vec<DatabaseStatus> {
             state: Some(line.state.into()),
             synchronized: i32::try_from(line.synchronized).ok(),
             known: known(&line.name),
-            last_log_backup: None,
+            last_log_backup: last_log_backup(&line.name, seen, before),
         })
         .collect();
     let elsewhere = seen.known_databases.iter().chain(in_group.iter().copied()).collect::<BTreeSet<_>>();
@@ -139,6 +138,15 @@ fn databases(seen: &Observation, report: &Report) -> Vec<DatabaseStatus> {
         }
     }
     lines
+}
+
+/// As it was read last; an operator that has not read it yet leaves what was told.
+fn last_log_backup(name: &str, seen: &Observation, before: Option<&AvailabilityGroupStatus>) -> Option<Time> {
+    let read = seen.log_backups.iter().flatten().find(|(known, _)| known.as_str() == name);
+    match read {
+        Some((_, backup)) => backup.last.and_then(|last| Timestamp::from_second(last).ok()).map(Time),
+        None => before?.databases.iter().find(|line| line.name == name)?.last_log_backup.clone(),
+    }
 }
 
 /// Pods are restarted by people: nothing here deletes one.
@@ -155,14 +163,20 @@ fn update(report: &Report) -> Option<PendingUpdate> {
     Some(PendingUpdate { pods: order.iter().map(ToString::to_string).collect(), message })
 }
 
-fn warnings(report: &Report) -> Vec<Warning> {
+fn warnings(seen: &Observation, report: &Report, before: Option<&AvailabilityGroupStatus>) -> Vec<Warning> {
+    let unread = seen.log_backups.is_none();
+    let known = before.map(|status| status.warnings.as_slice()).unwrap_or_default();
+    let kept = known.iter().filter(|warning| unread && warning.reason == Reason::LogBackupOverdue.as_str());
     let mut seen = BTreeSet::new();
     let first = report.warnings.iter().filter(|(reason, _)| seen.insert(*reason));
-    first.map(|(reason, message)| Warning { reason: reason.to_string(), message: message.clone() }).collect()
+    first
+        .map(|(reason, message)| Warning { reason: reason.to_string(), message: message.clone() })
+        .chain(kept.cloned())
+        .collect()
 }
 
 /// The line about a change of the primary that is over.
-pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Duration)], wall: Timestamp) -> LastFailover {
+pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Duration)]) -> LastFailover {
     let kind = if record.planned { "Planned" } else { "Unplanned" };
     let numbers: Vec<_> = seen.members().map(|(name, _, group)| format!("{name} at {}", group.number)).collect();
     let silent: Vec<_> = seen
@@ -173,6 +187,7 @@ pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Durati
         .collect();
     let missing = if silent.is_empty() { String::new() } else { format!("; missing: {}", silent.join(", ")) };
     LastFailover {
+        epoch: i64::try_from(record.epoch).ok(),
         from: record.from.as_ref().map(ToString::to_string),
         to: record.primary.to_string(),
         kind: kind.into(),
@@ -181,7 +196,7 @@ pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Durati
             .iter()
             .map(|(part, took)| FailoverStep { name: part.to_string(), seconds: seconds(*took) })
             .collect(),
-        at: Some(Time(Timestamp::from_second(wall.as_second()).unwrap_or(wall))),
+        at: record.times.settled.and_then(|at| Timestamp::from_second(at.div_euclid(1_000)).ok()).map(Time),
     }
 }
 

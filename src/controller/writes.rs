@@ -146,7 +146,11 @@ fn is_warning(reason: Reason) -> bool {
             | Reason::PrimaryAdopted
             | Reason::RecordRestored
             | Reason::DatabaseMissing
+            | Reason::LogBackupOverdue
+            | Reason::LongName
+            | Reason::MovingTag
             | Reason::NameTaken
             | Reason::InvalidSpec
+            | Reason::TwoSynchronousReplicas
     )
 }

@@ -2,7 +2,11 @@
 
 use crate::model::{ReplicaName, SequenceNumber};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 /// How far an election got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +71,88 @@ pub struct Record {
     /// The old primary is one of the voters that stood down first (switchover, restarted, unfollowed).
     #[serde(default)]
     pub primary_stands_down: bool,
-    /// Wall clock when it was opened, seconds since 1970; for people.
+    /// When it came how far; for people.
     #[serde(default)]
-    pub opened: i64,
+    pub times: Times,
+}
+
+/// When an election came how far: wall clock of whoever recorded it, milliseconds since 1970. In the record, so that the
+/// process that ends a change of the primary knows how long the steps of another one took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// The first silence of the old primary, or when it was asked to go. Kept until a primary serves: elections that came
+    /// to nothing are part of the same change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<i64>,
+    /// The election was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<i64>,
+    /// One replica was elected: enough voters had stood down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elected: Option<i64>,
+    /// It was first seen as primary by whoever settled the election.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<i64>,
+    /// A majority followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<i64>,
+}
+
+/// Part of a change of the primary, measured from the end of the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// From the first silence to the recorded election.
+    Suspected,
+    /// Until enough voters stood down and one was elected.
+    StoodDown,
+    /// Until it was primary.
+    Promoted,
+    /// Until a majority followed it and it was recorded.
+    Settled,
+    /// Until traffic went to it.
+    Routed,
+}
+
+impl Part {
+    /// As label, in logs and in the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspected => "Suspected",
+            Self::StoodDown => "StoodDown",
+            Self::Promoted => "Promoted",
+            Self::Settled => "Settled",
+            Self::Routed => "Routed",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Times {
+    /// How long each part took, with traffic routed at `routed`; parts whose end nobody noted are left out. Clocks of two
+    /// processes may differ: no part is less than nothing.
+    pub fn parts(&self, routed: Option<i64>) -> Vec<(Part, Duration)> {
+        let ends = [
+            (Part::Suspected, self.opened),
+            (Part::StoodDown, self.elected),
+            (Part::Promoted, self.promoted),
+            (Part::Settled, self.settled),
+            (Part::Routed, routed),
+        ];
+        let mut before = self.suspected.or(self.opened);
+        let mut parts = Vec::new();
+        for (part, end) in ends {
+            let (Some(from), Some(end)) = (before, end) else { continue };
+            parts.push((part, Duration::from_millis(u64::try_from(end - from).unwrap_or(0))));
+            before = Some(end);
+        }
+        parts
+    }
 }
 
 /// Why an election is opened, as far as the road depends on it.
@@ -106,12 +189,12 @@ impl Record {
             from: None,
             target: None,
             primary_stands_down: false,
-            opened: at,
+            times: Times { opened: Some(at), ..Times::default() },
         }
     }
 
-    /// Opens the next election. `epoch` must be above every epoch seen.
-    pub fn open(&self, epoch: u64, cause: Cause, at: i64) -> Self {
+    /// Opens the next election at `at`, suspected since `since`. `epoch` must be above every epoch seen.
+    pub fn open(&self, epoch: u64, cause: Cause, since: i64, at: i64) -> Self {
         // The lineage of a primary that nobody follows yet stays: it is what we may have to go back to.
         let unsettled = matches!(self.state, ElectionState::Elected | ElectionState::Open);
         Self {
@@ -126,13 +209,17 @@ impl Record {
             from: Some(self.primary.clone()),
             target: cause.target,
             primary_stands_down: cause.primary_stands_down,
-            opened: at,
+            times: Times {
+                suspected: self.times.suspected.filter(|_| self.state != ElectionState::Settled).or(Some(since)),
+                opened: Some(at),
+                ..Times::default()
+            },
             ..self.clone()
         }
     }
 
     /// Names the candidate, before FAILOVER is sent.
-    pub fn elect(&self, candidate: ReplicaName, number: SequenceNumber, deadline: i64) -> Self {
+    pub fn elect(&self, candidate: ReplicaName, number: SequenceNumber, deadline: i64, at: i64) -> Self {
         // A primary that nobody ever followed is not what we go back to: its own predecessor is.
         let (previous, previous_followers) = match &self.previous {
             Some(previous) => (previous.clone(), self.previous_followers.clone()),
@@ -146,6 +233,7 @@ impl Record {
             previous: Some(previous),
             previous_followers,
             followers: BTreeSet::new(),
+            times: Times { elected: Some(at), ..self.times },
             ..self.clone()
         }
     }
@@ -160,6 +248,7 @@ impl Record {
         next.state = ElectionState::Void;
         next.number = None;
         next.deadline = None;
+        next.times = Times { suspected: self.times.suspected, ..Times::default() };
         if let Some(previous) = next.previous.take() {
             next.primary = previous;
             next.followers = std::mem::take(&mut next.previous_followers);
@@ -168,8 +257,9 @@ impl Record {
     }
 
     /// Closes an election because the replica elected before it, whom nobody was recorded to follow, lives after all.
-    pub fn reinstate(&self, epoch: u64) -> Self {
-        Self { epoch, state: ElectionState::Elected, number: None, deadline: None, ..self.clone() }
+    pub fn reinstate(&self, epoch: u64, at: i64) -> Self {
+        let times = Times { elected: Some(at), ..self.times };
+        Self { epoch, state: ElectionState::Elected, number: None, deadline: None, times, ..self.clone() }
     }
 
     /// Replicas that may be promoted: the recorded primary and whoever was seen following it; while the last election
@@ -180,6 +270,18 @@ impl Record {
         lineage.extend(&self.previous);
         lineage.extend(&self.previous_followers);
         lineage
+    }
+
+    /// The primary serves after all: nothing is being changed.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Self { times: Times::default(), ..self }
+    }
+
+    /// When it was promoted and settled.
+    #[must_use]
+    pub fn settled_at(self, promoted: i64, settled: i64) -> Self {
+        Self { times: Times { promoted: Some(promoted), settled: Some(settled), ..self.times }, ..self }
     }
 
     /// The primary is followed by a majority.

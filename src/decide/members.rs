@@ -73,7 +73,7 @@ fn restored(seen: &Observation) -> Option<Plan> {
     let newest = answers.iter().map(|facts| facts.stored.epoch).max().unwrap_or(0);
     let mut record = settled.clone();
     if newest > settled.epoch {
-        record = record.void(newest, false);
+        record = record.void(newest, false).untimed();
     }
     let message = format!(
         "the record of elections is back from {voices} instances: {} is the primary of epoch {}",
@@ -324,7 +324,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     steps.extend(membership(view, &mut record));
     steps.extend(commit_quorum(view, &mut record));
     if record.state == ElectionState::Void && view.is_majority(primary, &view.followers_of(primary)) {
-        record = record.settle(record.followers.clone());
+        record = record.settle(record.followers.clone()).untimed();
     }
     steps.extend(send_to(view, primary));
     steps.extend(setup::steps(view.seen));

@@ -16,7 +16,7 @@ pub mod status;
 mod switchover;
 mod warnings;
 
-pub use election::{ElectionState, Record};
+pub use election::{ElectionState, Part, Record};
 pub use observation::Observation;
 pub use plan::{Plan, Step};
 pub use reason::Reason;

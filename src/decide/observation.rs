@@ -14,7 +14,7 @@ pub const CURE: Duration = Duration::from_secs(30);
 /// What one pass saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Wall clock, seconds since 1970; for messages only, nothing is decided by it.
+    /// Wall clock, milliseconds since 1970; for people only, no role is decided by it.
     pub at: i64,
     /// The wish.
     pub group: Group,
@@ -24,12 +24,18 @@ pub struct Observation {
     pub known_databases: BTreeSet<DatabaseName>,
     /// Every replica wanted or still a member, by name.
     pub replicas: BTreeMap<ReplicaName, Replica>,
+    /// Log backups of the databases in FULL recovery, as a primary knew them last. `None`: not read yet.
+    #[serde(default)]
+    pub log_backups: Option<BTreeMap<DatabaseName, LogBackup>>,
     /// Where the Services point and how the pods are labelled.
     pub routed: Routed,
     /// How long `diagnose::primary_is_lost` has been true without a break; zero after a restart of the operator.
     pub suspected_for: Duration,
     /// How long this process has seen the record's epoch and state as they are; zero after a restart.
     pub election_age: Duration,
+    /// How long this process has seen the elected replica as primary; zero when it is not, and after a restart.
+    #[serde(default)]
+    pub promoted_for: Duration,
     /// Since the last unplanned promotion. `None`: there was none.
     pub since_unplanned: Option<Duration>,
     /// What this process knows of the FAILOVER it sent last. `None`: it sent none.
@@ -38,6 +44,17 @@ pub struct Observation {
     pub request: Option<Request>,
     /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
     pub certificates: BTreeMap<ReplicaName, String>,
+}
+
+/// When a database's log was backed up last. It stands in the database itself, whichever replica took the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBackup {
+    /// Seconds since 1970, UTC. `None`: never.
+    pub last: Option<i64>,
+    /// When the database was created, or seeded here.
+    pub created: i64,
+    /// The instance's own clock when it said so: clocks may differ.
+    pub read: i64,
 }
 
 /// One replica as seen from Kubernetes and from SQL Server.

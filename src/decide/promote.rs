@@ -42,7 +42,7 @@ pub fn lift(view: &View<'_>) -> Plan {
         .filter_map(|f| f.stored.settled.as_ref())
         .max_by_key(|r| r.epoch);
     let base = settled.filter(|settled| settled.epoch > view.record.epoch).unwrap_or(view.record);
-    let record = Record { epoch: newest, ..base.void(newest, false) };
+    let record = Record { epoch: newest, ..base.void(newest, false).untimed() };
     Plan::new(
         Reason::RecordRestored,
         format!("the instances know epoch {newest}, the object only {}", view.record.epoch),
@@ -91,7 +91,8 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
         epoch: view.next_epoch(),
         primary: name.clone(),
         from: Some(view.record.primary.clone()),
-        ..view.record.settle(followers)
+        // Nobody timed what a person did.
+        ..view.record.settle(followers).untimed()
     };
     let message = format!(
         "{name} is primary and a majority follows it, though nobody elected it here: taken over from {}",
@@ -199,7 +200,9 @@ fn blocked(view: &View<'_>, reason: Reason, numbers: String) -> Plan {
 pub fn open_election(view: &View<'_>, cause: Cause, why: &str) -> Plan {
     let epoch = view.next_epoch();
     let planned = cause.planned;
-    let mut record = view.record.open(epoch, cause, view.seen.at);
+    let silent =
+        view.seen.replicas.get(&view.record.primary).map_or(0, |replica| replica.silent_for.as_millis() as i64);
+    let mut record = view.record.open(epoch, cause, view.seen.at - silent, view.seen.at);
     record.voters = view.voter_names();
     let reason = if planned { Reason::StandingDown } else { Reason::PrimarySuspected };
     let message = format!("{why}: election {epoch} opened; {}", view.count_in_words());
@@ -258,7 +261,7 @@ fn elect(
     number: crate::model::SequenceNumber,
     deadline: i64,
 ) -> Plan {
-    let record = record.elect(candidate.clone(), number, deadline);
+    let record = record.elect(candidate.clone(), number, deadline, view.seen.at);
     let message = format!("election {}: {candidate} holds the highest number {number}", record.epoch);
     let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline };
     let hide = Step::Label { replica: candidate.clone(), role: members::RESOLVING.into(), readable: false };
@@ -281,7 +284,11 @@ fn close(view: &View<'_>) -> Option<Plan> {
         (false, _) => return None,
     };
     let epoch = view.next_epoch();
-    let next = if record.previous.is_some() { record.reinstate(epoch) } else { record.void(epoch, false) };
+    let next = if record.previous.is_some() {
+        record.reinstate(epoch, view.seen.at)
+    } else {
+        record.void(epoch, false).untimed()
+    };
     let message = format!("election {} closed: {why}", record.epoch);
     Some(
         Plan::new(Reason::ElectionClosed, message.clone())

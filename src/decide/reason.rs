@@ -96,6 +96,8 @@ reasons! {
     MovingTag,
     /// A replica's name is longer than documented.
     LongName,
+    /// The log of a database was not backed up for too long.
+    LogBackupOverdue,
     /// Pods of the group share a node.
     SharedNode,
     /// A pass was spread over the nodes.

@@ -81,7 +81,8 @@ fn settle(view: &View<'_>) -> Plan {
     let complete = followers.len() >= expected || view.seen.election_age >= PATIENCE;
     let majority = view.is_majority(primary, &followers);
     if majority && complete {
-        let settled = record.settle(followers.clone());
+        let at = view.seen.at;
+        let settled = record.settle(followers.clone()).settled_at(at - view.seen.promoted_for.as_millis() as i64, at);
         let message = promoted_message(view, &settled);
         let mut effects = members::store_settled(view, &settled);
         effects.push(Step::Label { replica: primary.clone(), role: members::PRIMARY.into(), readable: false });

@@ -1,8 +1,12 @@
 //! What works, but not as well as people may think.
 
-use super::{Reason, diagnose::View};
+use super::{
+    Reason,
+    diagnose::{View, utc},
+};
+use crate::model::Management;
 
-/// Warnings about a wish: word and sentence.
+/// Warnings about a wish and what became of it: word and sentence.
 pub fn warnings(view: &View<'_>) -> Vec<(Reason, String)> {
     let group = &view.seen.group;
     let mut warnings = Vec::new();
@@ -25,5 +29,34 @@ pub fn warnings(view: &View<'_>) -> Vec<(Reason, String)> {
         warnings
             .push((Reason::LongName, format!("{long} has more than the documented 15 characters of a server name")));
     }
+    warnings.extend(overdue(view).map(|message| (Reason::LogBackupOverdue, message)));
     warnings
+}
+
+/// Log backups are taken each few minutes to hours. Whoever has taken none for a day takes none: the log has grown all the
+/// time, and the database can be restored to no moment of it.
+const LOG_BACKUP_OVERDUE: i64 = 24 * 3_600;
+
+/// Managed databases whose log was not backed up for too long; one that never was counts from its creation, since the
+/// backup to nowhere with which it begins is a full one.
+fn overdue(view: &View<'_>) -> Option<String> {
+    let backups = view.seen.log_backups.as_ref()?;
+    let managed = view.seen.group.databases.iter().filter(|database| database.management == Management::Managed);
+    let overdue = managed.filter_map(|database| {
+        let backup = backups.get(&database.name)?;
+        let since = backup.last.unwrap_or(backup.created);
+        let words = match backup.last {
+            Some(last) => format!("{} (last one at {})", database.name, utc(last)),
+            None => format!("{} (never; there since {})", database.name, utc(backup.created)),
+        };
+        (backup.read - since > LOG_BACKUP_OVERDUE).then_some(words)
+    });
+    let overdue: Vec<_> = overdue.collect();
+    (!overdue.is_empty()).then(|| {
+        format!(
+            "no log backup for more than 24 h: {}; FULL recovery keeps the whole log until BACKUP LOG, and without it a \
+             restore ends at the last full backup; Quorate takes no backups",
+            overdue.join(", ")
+        )
+    })
 }

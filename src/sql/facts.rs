@@ -219,6 +219,18 @@ impl Cells<'_> {
         }
     }
 
+    /// A datetime, as seconds since 1970 on the clock that it was read from.
+    pub fn second(&self, column: &str) -> Result<Option<i64>, String> {
+        /// Days from 1900-01-01 to 1970-01-01.
+        const FROM_1900: i64 = 25_567;
+        match self.cell(column)? {
+            ColumnData::DateTime(value) => Ok(value.map(|value| {
+                (i64::from(value.days()) - FROM_1900) * 86_400 + i64::from(value.seconds_fragments()) / 300
+            })),
+            cell => Err(Self::wrong(column, cell)),
+        }
+    }
+
     /// Any binary type.
     pub fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>, String> {
         match self.cell(column)? {

@@ -9,7 +9,7 @@ use super::{
     statement::{FAILOVER_PROGRAM, name},
 };
 use crate::{
-    decide::observation::{DatabaseUser, Facts},
+    decide::observation::{DatabaseUser, Facts, LogBackup},
     model::{DatabaseName, Group, ReplicaName},
 };
 use std::collections::BTreeMap;
@@ -157,6 +157,38 @@ pub fn read_users(answer: &[Vec<Row>]) -> Result<BTreeMap<String, DatabaseUser>,
         user.roles.extend(row.text("role").map_err(Error::Lost)?);
     }
     Ok(users)
+}
+
+/// When the logs of databases in FULL recovery were backed up last; 1900 stands for never. `sys.dm_db_log_stats` asks the
+/// database itself, so that a backup taken on a secondary counts, a failover forgets nothing, and VIEW SERVER STATE is
+/// enough; `msdb.dbo.backupset` knows the backups of its own instance only, and would need a user in msdb. Both clocks,
+/// since datetimes are local. Run apart from the look: it reads logs.
+pub const LOG_BACKUPS: &str = "\
+SELECT d.name, d.create_date, l.log_backup_time, GETDATE() AS local_now, GETUTCDATE() AS utc_now
+FROM sys.databases AS d
+CROSS APPLY sys.dm_db_log_stats(d.database_id) AS l
+WHERE d.database_id > 4 AND d.state = 0 AND d.recovery_model = 1;";
+
+/// Log backups by database. Errors: an answer that is not one to [`LOG_BACKUPS`].
+pub fn read_log_backups(answer: &[Vec<Row>]) -> Result<BTreeMap<DatabaseName, LogBackup>, Error> {
+    let mut backups = BTreeMap::new();
+    for row in answer.last().into_iter().flatten() {
+        if let Some((name, backup)) = read_log_backup(&Cells(row)).map_err(Error::Lost)? {
+            backups.insert(name, backup);
+        }
+    }
+    Ok(backups)
+}
+
+fn read_log_backup(row: &Cells<'_>) -> Result<Option<(DatabaseName, LogBackup)>, String> {
+    /// Zones differ from UTC by quarters of an hour; the two clocks were not read at the same instant.
+    const QUARTER: i64 = 900;
+    let Some(name) = row.text("name")?.and_then(|name| DatabaseName::new(name).ok()) else { return Ok(None) };
+    let (Some(local), Some(utc)) = (row.second("local_now")?, row.second("utc_now")?) else { return Ok(None) };
+    let ahead = (local - utc + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
+    let last = row.second("log_backup_time")?.filter(|second| *second > 0).map(|second| second - ahead);
+    let created = row.second("create_date")?.unwrap_or_default() - ahead;
+    Ok(Some((name, LogBackup { last, created, read: utc })))
 }
 
 /// Whether a database of the spec holds users that a login of the spec needs.

@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms. Labels come from enums only, so that their number is bounded.
 
-use crate::decide::{Reason, Step};
+use crate::decide::{Part, Reason, Step};
 use prometheus_client::{
     encoding::text,
     metrics::{
@@ -47,40 +47,6 @@ pub enum Looked {
     Silent,
     /// Our logins were refused.
     LoginRefused,
-}
-
-/// Part of a change of the primary, measured from the end of the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// From the first silence to the recorded election.
-    Suspected,
-    /// Until enough voters stood down and one was elected.
-    StoodDown,
-    /// Until it was primary.
-    Promoted,
-    /// Until a majority followed it and it was recorded.
-    Settled,
-    /// Until traffic went to it.
-    Routed,
-}
-
-impl Part {
-    /// As label, in logs and in the status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Suspected => "Suspected",
-            Self::StoodDown => "StoodDown",
-            Self::Promoted => "Promoted",
-            Self::Settled => "Settled",
-            Self::Routed => "Routed",
-        }
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];

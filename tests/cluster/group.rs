@@ -243,6 +243,14 @@ fn a_failover_goes_on_when_the_leading_operator_dies_in_it() {
     fault("kill", SYSTEM, leader);
     wait_for_another_primary(&primary);
     writer.wait_for_more("writes on the new primary");
+    // Whoever finishes it tells what the one that began it took.
+    wait_until(30, "the failover is told with all its parts", || {
+        let group = try_group()?;
+        let told = group.pointer("/status/lastFailover/epoch").and_then(Value::as_u64).unwrap_or_default();
+        let parts = ["Suspected", "StoodDown", "Promoted", "Settled", "Routed"];
+        let whole = parts.iter().all(|part| self::parts(&group).contains(part));
+        if told > before && whole { Ok(()) } else { Err(group["status"].to_string()) }
+    });
     let outage = writer.finish("a killed container and a killed leader");
     assert!(outage <= 3.0 * OUTAGE_LIMIT, "{outage} s");
 }

@@ -104,9 +104,10 @@ fn a_replica_that_was_never_seen_following_is_an_answer_but_no_candidate() {
 
 #[test]
 fn after_an_election_that_was_never_settled_the_one_before_it_may_come_back() {
-    let unsettled = record(3, 1).open(2, Default::default(), 0).elect(replica(1), SequenceNumber(8), 0).open(
+    let unsettled = record(3, 1).open(2, Default::default(), 0, 0).elect(replica(1), SequenceNumber(8), 0, 0).open(
         3,
         Default::default(),
+        0,
         0,
     );
     for candidate in [0, 1, 2] {

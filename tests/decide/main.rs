@@ -4,6 +4,8 @@
 
 mod gate;
 mod histories;
+mod parts;
+mod warnings;
 mod world;
 
 use quorate::decide::{ElectionState, Reason, observation::Request};

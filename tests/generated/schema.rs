@@ -220,7 +220,7 @@ fn the_record_of_an_election_passes_through_the_api_unchanged() {
     use quorate::{decide::Record, model::ReplicaName};
     let name = |text: &str| ReplicaName::new(text).unwrap();
     let mut record =
-        Record::first(name("orders-0"), 7).elect(name("orders-1"), quorate::model::SequenceNumber::new(2, 1), 99);
+        Record::first(name("orders-0"), 7).elect(name("orders-1"), quorate::model::SequenceNumber::new(2, 1), 99, 8);
     record.followers.insert(name("orders-1"));
     record.previous_followers.insert(name("orders-2"));
     record.refused.insert(name("orders-2"), quorate::model::SequenceNumber::new(1, 1));

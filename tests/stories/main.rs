@@ -7,6 +7,7 @@ mod stage;
 mod world;
 
 mod api_server;
+mod backups;
 mod crashes;
 mod failover;
 mod histories;

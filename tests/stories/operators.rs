@@ -43,6 +43,49 @@ async fn a_leader_that_sleeps_for_a_minute_in_a_failover_undoes_nothing_when_it_
     }
 }
 
+/// The parts of the last failover in the status, in order.
+fn parts(stage: &Stage) -> Vec<(String, f64)> {
+    let steps = stage.group()["status"]["lastFailover"]["steps"].as_array().cloned().unwrap_or_default();
+    steps.iter().map(|step| (step["name"].as_str().unwrap().to_owned(), step["seconds"].as_f64().unwrap())).collect()
+}
+
+/// One failover in which the leader ends at `state` of the record and another one goes on.
+async fn handed_over(seed: u64, state: &str) {
+    let stage = Stage::ready(Setup::new(seed)).await;
+    stage.start("second");
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(5)).await;
+    let started = stage.plane.clock.elapsed();
+    stage.freeze("orders-0");
+    let there = |stage: &Stage| stage.election()["epoch"] == 2 && stage.election()["state"] == state;
+    while !there(&stage) {
+        stage.check(stage.plane.clock.elapsed() - started < seconds(30), "no election");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stage.crash("operator").await;
+    stage.until("routed by the second", seconds(60), moved).await;
+    // What the first leader had begun may have come to nothing: another election, the same change.
+    let told = |stage: &Stage| stage.group()["status"]["lastFailover"]["epoch"] == stage.election()["epoch"];
+    stage.until("told", seconds(5), told).await;
+    let took = (stage.plane.clock.elapsed() - started).as_secs_f64();
+    let parts = parts(&stage);
+    let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Suspected", "StoodDown", "Promoted", "Settled", "Routed"]);
+    let sum: f64 = parts.iter().map(|(_, took)| took).sum();
+    stage.check(parts[0].1 >= 3.0 && sum > 12.0 && sum <= took, &format!("{parts:?} in {took}"));
+    stage.thaw("orders-0");
+    stage.becomes_ready_within(seconds(60)).await;
+    client.stop().await;
+    stage.accounts().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_that_another_leader_finishes_is_told_with_all_its_parts() {
+    for (seed, state) in [(22, "Open"), (23, "Elected"), (24, "Settled")] {
+        handed_over(seed, state).await;
+    }
+}
+
 /// A failover while the operator's way to the API server has this fault.
 async fn with(seed: u64, fault: impl Fn(&Link)) {
     let stage = Stage::ready(Setup::new(seed)).await;

@@ -162,15 +162,39 @@ pub struct Election {
     /// The old primary stands down first.
     #[serde(default)]
     pub primary_stands_down: bool,
-    /// Time when it was opened, in seconds since 1970.
+    /// When it came how far.
     #[serde(default)]
-    pub opened: i64,
+    pub times: ElectionTimes,
+}
+
+/// When an election came how far, in milliseconds since 1970.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionTimes {
+    /// The old primary was first silent, or was asked to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<i64>,
+    /// The election was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<i64>,
+    /// One replica was elected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elected: Option<i64>,
+    /// It was seen as primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<i64>,
+    /// A majority followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<i64>,
 }
 
 /// The last change of the primary.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailover {
+    /// Number of its election.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
     /// The primary before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

@@ -19,7 +19,7 @@
 //!
 //! | Right of `quorate_look` | For |
 //! |---|---|
-//! | `VIEW SERVER STATE`, `VIEW ANY DEFINITION` | catalog views and DMVs |
+//! | `VIEW SERVER STATE`, `VIEW ANY DEFINITION` | catalog views and DMVs, the time of the last log backup among them |
 //! | `CONNECT ANY DATABASE` | users of the databases |
 //! | `SELECT ON master.dbo.quorate` | epoch and settled election |
 

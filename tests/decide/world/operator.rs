@@ -37,14 +37,16 @@ impl World {
             (n.clone(), replica)
         });
         Observation {
-            at: self.clock.as_secs() as i64,
+            at: self.clock.as_millis() as i64,
             group: self.group.clone(),
             record: self.record.clone(),
             known_databases: self.known.clone(),
             replicas: replicas.collect(),
+            log_backups: None,
             routed: self.routed.clone(),
             suspected_for: self.operator.suspected_since.map_or(Duration::ZERO, |since| self.clock - since),
             election_age: self.operator.election.map_or(Duration::ZERO, |(_, _, since)| self.clock - since),
+            promoted_for: Duration::ZERO,
             since_unplanned: self.unplanned_at.map(|at| self.clock - at),
             failover: self.operator.memo,
             request: self.request.clone(),

@@ -57,7 +57,7 @@ pub struct Connection {
 
 impl Connection {
     /// Runs one batch.
-    async fn run(&self, text: &str) -> Result<Vec<Vec<tiberius::Row>>, Error> {
+    pub async fn run(&self, text: &str) -> Result<Vec<Vec<tiberius::Row>>, Error> {
         let answer = self.servers.run(&self.target, text, PATIENCE).await;
         if answer.is_err() && self.fickle {
             self.servers.forget(&self.target.key);

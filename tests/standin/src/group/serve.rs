@@ -102,6 +102,7 @@ struct Sent {
     config: (i64, bool),
     records: BTreeMap<String, u64>,
     acknowledged: BTreeMap<String, u64>,
+    backups: BTreeMap<String, (bool, Option<i64>)>,
 }
 
 /// One session.
@@ -213,6 +214,11 @@ impl Serving<'_> {
             for (name, position) in &mut sent.records {
                 let member = state.copy.config.databases.contains_key(name) && !state.copy.suspended.contains_key(name);
                 let Some(database) = self.shared.database(name).filter(|_| member) else { continue };
+                let backups = self.shared.backups(name);
+                if sent.backups.insert(name.clone(), backups) != Some(backups) {
+                    let (log_chain, log_backup) = backups;
+                    frames.push(Frame::Backups { database: name.clone(), log_chain, log_backup });
+                }
                 let records = database.records_after(*position, BATCH);
                 let acknowledged = database.applied();
                 if records.is_empty() && sent.acknowledged.get(name) == Some(&acknowledged) {
@@ -259,6 +265,7 @@ impl Serving<'_> {
     /// Starts one database on a secondary: from the common prefix of the logs, else with an image.
     async fn start(&mut self, name: &str, forks: &[(u64, u64)]) -> io::Result<()> {
         self.sent.records.remove(name);
+        self.sent.backups.remove(name);
         let Some(database) = self.shared.database(name) else { return Ok(()) };
         let common = self.with_state(|state| {
             let common = if forks.is_empty() { None } else { database.common(forks) };

@@ -124,6 +124,15 @@ pub enum Frame {
         /// Everything up to here is acknowledged: redo it.
         acknowledged: u64,
     },
+    /// What a database says of its backups: a log chain exists, and when its log was backed up last.
+    Backups {
+        /// Name.
+        database: String,
+        /// A log chain exists.
+        log_chain: bool,
+        /// Microseconds since 1970.
+        log_backup: Option<i64>,
+    },
     /// Hardened up to here.
     Hardened {
         /// Name.

@@ -67,6 +67,9 @@ pub struct DatabaseEntry {
     pub full: bool,
     /// A backup started the log chain.
     pub log_chain: bool,
+    /// Start of the last log backup, microseconds since 1970.
+    #[serde(default)]
+    pub log_backup: Option<i64>,
     /// Left a group as a secondary: RESTORING until dropped or joined again.
     pub restoring: bool,
     /// `group_database_id` that it had in the group it left.
@@ -260,25 +263,48 @@ impl Instance {
 
     /// BACKUP DATABASE: the stand-in keeps no backup, but the log chain starts.
     pub async fn backup_database(&self, name: &str) -> SqlResult<()> {
+        self.on_primary(name)?;
         self.0.change_entry(name, |entry| entry.log_chain = entry.full)
     }
 
-    /// BACKUP LOG; 4208 in SIMPLE, 4214 without a chain.
-    pub async fn backup_log(&self, name: &str) -> SqlResult<()> {
+    /// BACKUP LOG at `now`, microseconds since 1970; 4208 in SIMPLE, 4214 without a chain.
+    pub async fn backup_log(&self, name: &str, now: i64) -> SqlResult<()> {
+        self.on_primary(name)?;
         match self.0.entries().get(name) {
-            Some(entry) if !entry.full => Err(Message::new(
-                4208,
-                16,
-                "The statement BACKUP LOG is not allowed while the recovery model is SIMPLE. Use BACKUP DATABASE or change the recovery model using ALTER DATABASE.",
-            )),
-            Some(entry) if !entry.log_chain => Err(Message::new(
-                4214,
-                16,
-                "BACKUP LOG cannot be performed because there is no current database backup.",
-            )),
-            Some(_) => Ok(()),
-            None => Err(unknown(name)),
+            Some(entry) if !entry.full => {
+                return Err(Message::new(
+                    4208,
+                    16,
+                    "The statement BACKUP LOG is not allowed while the recovery model is SIMPLE. Use BACKUP DATABASE or change the recovery model using ALTER DATABASE.",
+                ));
+            }
+            Some(entry) if !entry.log_chain => {
+                return Err(Message::new(
+                    4214,
+                    16,
+                    "BACKUP LOG cannot be performed because there is no current database backup.",
+                ));
+            }
+            Some(_) => {}
+            None => return Err(unknown(name)),
         }
+        self.0.change_entry(name, |entry| entry.log_backup = Some(now))?;
+        if let Some(group) = self.0.group_of(name) {
+            group.touch();
+        }
+        Ok(())
+    }
+
+    /// 3059 on a secondary. (SQL Server takes copy-only and log backups there; the stand-in takes none.)
+    fn on_primary(&self, name: &str) -> SqlResult<()> {
+        if self.0.group_of(name).is_some_and(|group| group.state().role != Role::Primary) {
+            return Err(Message::new(
+                3059,
+                16,
+                "This BACKUP or RESTORE command is not supported on a database mirror or secondary replica.",
+            ));
+        }
+        Ok(())
     }
 
     /// Opens a database for a session: 911 unknown, 927 restoring, 976 / 978 / 983 / 988 by role.

@@ -57,7 +57,7 @@ impl Shared {
                 let id = self.entries().len() as i32 + 1;
                 self.entries().insert(
                     name.into(),
-                    DatabaseEntry { id, full: false, log_chain: false, restoring: false, left: None },
+                    DatabaseEntry { id, full: false, log_chain: false, log_backup: None, restoring: false, left: None },
                 );
             }
         }
@@ -91,8 +91,10 @@ impl Shared {
         }
         let database = Database::open(&self.config.disk, name, true)?;
         let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
-        self.entries()
-            .insert(name.into(), DatabaseEntry { id, full: true, log_chain: false, restoring: false, left: None });
+        self.entries().insert(
+            name.into(),
+            DatabaseEntry { id, full: true, log_chain: false, log_backup: None, restoring: false, left: None },
+        );
         self.databases().insert(name.into(), database.clone());
         self.save_entries()?;
         Ok(database)
@@ -143,6 +145,16 @@ impl Shared {
     /// Whether a log chain exists.
     pub fn has_log_chain(&self, name: &str) -> bool {
         self.entries().get(name).is_some_and(|entry| entry.full && entry.log_chain)
+    }
+
+    /// What a database says of its backups: whether a log chain exists, and when its log was backed up last.
+    pub fn backups(&self, name: &str) -> (bool, Option<i64>) {
+        self.entries().get(name).map_or((false, None), |entry| (entry.log_chain, entry.log_backup))
+    }
+
+    /// The same on a secondary: it stands in the database itself and comes with its log.
+    pub fn set_backups(&self, name: &str, (log_chain, log_backup): (bool, Option<i64>)) -> SqlResult<()> {
+        self.change_entry(name, |entry| (entry.log_chain, entry.log_backup) = (log_chain, log_backup))
     }
 
     /// A group by name.

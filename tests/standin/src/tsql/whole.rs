@@ -50,7 +50,7 @@ impl Session {
             }
             DatabaseStatement::BackupLog(name) => {
                 self.owns(name)?;
-                instance.backup_log(name).await?;
+                instance.backup_log(name, self.server.now()).await?;
                 self.show(
                     Message::new(3014, 0, "BACKUP LOG successfully processed 1 pages in 0.001 seconds (7.812 MB/sec)."),
                     out,

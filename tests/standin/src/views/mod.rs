@@ -39,6 +39,14 @@ pub struct View {
     rows: fn(&State, &str) -> Rows,
 }
 
+/// Those that are functions of a `database_id`.
+const FUNCTIONS: [&str; 1] = ["sys.dm_db_log_stats"];
+
+/// Whether it is a function, which stands in FROM with its argument only.
+pub fn is_function(key: &str) -> bool {
+    FUNCTIONS.contains(&key)
+}
+
 /// Every view.
 fn all() -> impl Iterator<Item = &'static View> {
     [

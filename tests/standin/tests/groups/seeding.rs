@@ -232,3 +232,19 @@ async fn a_replica_with_several_databases_gets_all_of_them() {
     cluster.until("down", |c| c.role("sql-0") == Some(Role::Resolving)).await;
     cluster.promote("sql-2").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_log_backup_goes_with_the_database_to_every_replica() {
+    let mut cluster = three(1).await;
+    let backups = |cluster: &Cluster, name: &str| cluster.running[name].shared().backups(DATABASE);
+    cluster.until("the chain", |c| ["sql-1", "sql-2"].iter().all(|name| backups(c, name) == (true, None))).await;
+    cluster.running["sql-0"].backup_log(DATABASE, 7).await.unwrap();
+    cluster.until("the time", |c| ["sql-1", "sql-2"].iter().all(|name| backups(c, name) == (true, Some(7)))).await;
+    assert_eq!(cluster.running["sql-1"].backup_log(DATABASE, 8).await.unwrap_err().number, 3059);
+    cluster.crash("sql-2");
+    cluster.running["sql-0"].backup_log(DATABASE, 9).await.unwrap();
+    cluster.start("sql-2").await;
+    assert_eq!(backups(&cluster, "sql-2"), (true, Some(7)), "as its own copy says");
+    cluster.statement("sql-2", GroupStatement::SetRoleSecondary).await.unwrap();
+    cluster.until("caught up", |c| backups(c, "sql-2") == (true, Some(9))).await;
+}

@@ -4,8 +4,12 @@ use super::{Emitter, NamedKind, Relation, ident, object_name, quote};
 use crate::{
     errors::{Message, SqlResult},
     tsql::parse::not_supported,
+    views,
 };
-use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName as Name, TableAlias, TableFactor, TableWithJoins};
+use sqlparser::ast::{
+    FunctionArg, FunctionArgExpr, Join, JoinConstraint, JoinOperator, ObjectName as Name, TableAlias, TableFactor,
+    TableFunctionArgs, TableWithJoins,
+};
 
 impl Emitter<'_> {
     /// The relations of FROM with their columns.
@@ -59,7 +63,8 @@ impl Emitter<'_> {
             JoinOperator::Right(c) | JoinOperator::RightOuter(c) => ("RIGHT JOIN", Some(c)),
             JoinOperator::FullOuter(c) => ("FULL JOIN", Some(c)),
             JoinOperator::CrossJoin(_) => ("CROSS JOIN", None),
-            JoinOperator::CrossApply | JoinOperator::OuterApply => return Err(not_supported("APPLY")),
+            JoinOperator::CrossApply => return self.apply("JOIN", &join.relation),
+            JoinOperator::OuterApply => return self.apply("LEFT JOIN", &join.relation),
             _ => return Err(not_supported("This form of join")),
         };
         let relation = self.factor(&join.relation)?;
@@ -70,13 +75,49 @@ impl Emitter<'_> {
         })
     }
 
+    /// APPLY of a function of a `database_id`: its rows for all databases, joined by the argument.
+    fn apply(&mut self, word: &str, relation: &TableFactor) -> SqlResult<String> {
+        let TableFactor::Table { name, alias, args: Some(arguments), .. } = relation else {
+            return Err(not_supported("APPLY of anything but a system function"));
+        };
+        let (sql, default, of) = self.system_function(name, arguments)?;
+        let alias = quote(alias.as_ref().map_or(&default, |alias| &alias.name.value));
+        Ok(format!(" {word} {sql} AS {alias} ON {alias}.database_id = {of}"))
+    }
+
+    /// A system function in FROM: its table, its default alias, its argument.
+    fn system_function(&mut self, name: &Name, arguments: &TableFunctionArgs) -> SqlResult<(String, String, String)> {
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = arguments.args.as_slice() else {
+            return Err(not_supported(&format!("The table-valued function {name} with these arguments")));
+        };
+        if !self.is_function(name)? {
+            return Err(not_supported(&format!("The table-valued function {name}")));
+        }
+        let (sql, default, _) = self.table(name)?;
+        Ok((sql, default, self.expression(argument)?.sql))
+    }
+
+    fn is_function(&self, name: &Name) -> SqlResult<bool> {
+        let object = object_name(name)?;
+        let view = self.facts.system_view(&object.schema.unwrap_or_default(), &object.name);
+        Ok(view.is_some_and(|(key, _)| views::is_function(key)))
+    }
+
     pub(super) fn factor(&mut self, factor: &TableFactor) -> SqlResult<String> {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
+                if self.is_function(name)? {
+                    let text = format!("Parameters were not supplied for the function '{name}'.");
+                    return Err(Message::new(216, 16, text));
+                }
                 let (sql, default, _) = self.table(name)?;
                 Ok(format!("{sql} AS {}", quote(alias.as_ref().map_or(&default, |alias| &alias.name.value))))
             }
-            TableFactor::Table { name, .. } => Err(not_supported(&format!("The table-valued function {name}"))),
+            TableFactor::Table { name, alias, args: Some(arguments), .. } => {
+                let (sql, default, of) = self.system_function(name, arguments)?;
+                let alias = quote(alias.as_ref().map_or(&default, |alias| &alias.name.value));
+                Ok(format!("(SELECT * FROM {sql} WHERE database_id = {of}) AS {alias}"))
+            }
             TableFactor::Derived { lateral: false, subquery, alias, .. } => {
                 let (sql, columns) = self.query(subquery)?;
                 let Some(alias) = alias else { return Err(not_supported("A derived table without a name")) };
