@@ -183,6 +183,7 @@ impl Actor<'_> {
             certificates: &self.seen.certificates,
             look: &access.look,
             act: &access.act,
+            admin: self.instances.old_admin(replica).map(|_| &access.admin),
             logins: &access.logins,
             random: &random,
         };
@@ -274,6 +275,15 @@ fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
         matches!(step, Step::StandDown { .. } | Step::Follow { .. } | Step::Join { .. } | Step::RestartEndpoint(_));
     if answer.is_ok() && takes_a_while {
         memory.accepted.push((step.clone(), Instant::now()));
+    }
+    if let Step::Provision(replica) | Step::SetPasswords { replica, .. } = step {
+        let refused = answer.as_ref().is_err_and(Error::is_login_refused);
+        if refused {
+            let now = Instant::now();
+            memory.admin_refused.entry(replica.clone()).or_insert((now, now)).1 = now;
+        } else if answer.is_ok() {
+            memory.admin_refused.remove(replica);
+        }
     }
     if let Step::Failover { epoch, .. } = step {
         remember_failover(*epoch, &answer, memory);

@@ -8,7 +8,7 @@ use crate::{
     decide::observation::Probe,
     model::{DatabaseName, Group, LoginName, ReplicaName, group::SQL_PORT},
     sql::{
-        Batch, Error, Login, Secret, Servers, Target,
+        Answer, Batch, Error, Login, Secret, Servers, Target,
         probe::{self, Look},
         statement::PROGRAM,
     },
@@ -74,6 +74,8 @@ pub struct Access {
     pub admin: Secret,
     /// Passwords of application logins, those that could be read.
     pub logins: BTreeMap<LoginName, Secret>,
+    /// Which versions of which Secrets these are.
+    pub version: String,
 }
 
 /// The instances of one group in one pass. Clones share what is behind it.
@@ -83,6 +85,8 @@ pub struct Instances {
     pub group: Arc<Group>,
     /// How to be let in. `None`: the secrets are not there yet.
     pub access: Option<Arc<Access>>,
+    /// By what each instance was let in last, until it was told the present passwords.
+    pub doors: Arc<BTreeMap<ReplicaName, Arc<Access>>>,
     /// Addresses of the pods that have one.
     pub addresses: Arc<BTreeMap<ReplicaName, String>>,
     /// All connections.
@@ -126,6 +130,7 @@ impl Instances {
                     {
                         memory.majors.insert(replica.clone(), major);
                     }
+                    self.opened(&replica, &glance, memory);
                     memory.glances.insert(replica, glance);
                 }
                 Some(Err(_)) => {
@@ -150,10 +155,11 @@ impl Instances {
     }
 
     async fn probe(&self, replica: &ReplicaName, major: Option<u32>) -> Probe {
-        let Some(access) = &self.access else { return Probe::Silent { why: "its secrets are not there yet".into() } };
-        let target = self.target(access, replica, Login::Look, None, PROGRAM);
+        if self.access.is_none() {
+            return Probe::Silent { why: "its secrets are not there yet".into() };
+        }
         let look = Look { group: &self.group, replica, major };
-        let answer = self.servers.run(&target, &look.batch(), LOOK).await;
+        let answer = self.run(replica, Login::Look, None, PROGRAM, &look.batch(), LOOK).await;
         match answer.and_then(|answer| look.read(&answer)) {
             Ok(facts) if !probe::is_from(&facts, replica) => {
                 Probe::Silent { why: format!("{} answers in its place", facts.server.name) }
@@ -166,7 +172,6 @@ impl Instances {
 
     /// Users of the databases of a primary, where the spec has logins: beside the looks, since a database may be locked.
     pub async fn look_at_users(&self, primary: &ReplicaName, memory: &mut Memory) {
-        let Some(access) = self.access.clone() else { return };
         let users = &mut memory.users;
         let fresh = users.at.is_some_and(|at| at.elapsed() < AT_REST);
         if memory.at_rest && fresh && users.read.as_ref().is_some_and(|(read, _)| read == primary) {
@@ -174,7 +179,7 @@ impl Instances {
         }
         if users.task.is_none() && probe::databases_with_users(&self.group).next().is_some() {
             let (all, primary) = (self.clone(), primary.clone());
-            users.task = Some(Task::spawn(async move { all.users(&access, primary).await }));
+            users.task = Some(Task::spawn(async move { all.users(primary).await }));
         }
         let Some(task) = &mut users.task else { return };
         match timeout(AGAIN, &mut task.0).await {
@@ -185,11 +190,10 @@ impl Instances {
         users.task = None;
     }
 
-    async fn users(&self, access: &Access, primary: ReplicaName) -> Option<(ReplicaName, Users)> {
+    async fn users(&self, primary: ReplicaName) -> Option<(ReplicaName, Users)> {
         let mut users = Users::new();
         for database in probe::databases_with_users(&self.group) {
-            let target = self.target(access, &primary, Login::Look, Some(database), PROGRAM);
-            let answer = self.servers.run(&target, probe::USERS, LOOK).await;
+            let answer = self.run(&primary, Login::Look, Some(database), PROGRAM, probe::USERS, LOOK).await;
             if let Ok(found) = answer.and_then(|answer| probe::read_users(&answer)) {
                 users.insert(database.clone(), found);
             }
@@ -199,7 +203,6 @@ impl Instances {
 
     /// Log backups of the databases of a primary that serves: now and then, beside the looks, and no pass waits for it.
     pub async fn look_at_log_backups(&self, primary: &ReplicaName, memory: &mut Memory) {
-        let Some(access) = self.access.clone() else { return };
         let backups = &mut memory.log_backups;
         if backups.task.is_none() {
             if backups.at.is_some_and(|at| at.elapsed() < LOG_BACKUPS) {
@@ -207,7 +210,7 @@ impl Instances {
             }
             let (all, primary) = (self.clone(), primary.clone());
             backups.at = Some(Instant::now());
-            backups.task = Some(Task::spawn(async move { all.log_backups(&access, &primary).await }));
+            backups.task = Some(Task::spawn(async move { all.log_backups(&primary).await }));
         }
         let Some(task) = &mut backups.task else { return };
         match timeout(PENDING, &mut task.0).await {
@@ -219,23 +222,61 @@ impl Instances {
         backups.task = None;
     }
 
-    async fn log_backups(&self, access: &Access, primary: &ReplicaName) -> Option<LogBackups> {
-        let target = self.target(access, primary, Login::Look, None, PROGRAM);
-        let answer = self.servers.run(&target, probe::LOG_BACKUPS, LOOK).await;
+    async fn log_backups(&self, primary: &ReplicaName) -> Option<LogBackups> {
+        let answer = self.run(primary, Login::Look, None, PROGRAM, probe::LOG_BACKUPS, LOOK).await;
         answer.and_then(|answer| probe::read_log_backups(&answer)).ok()
     }
 
     /// Sends one batch.
     pub async fn send(&self, replica: &ReplicaName, batch: &Batch) -> Result<(), Error> {
-        let access =
-            self.access.as_ref().ok_or_else(|| Error::Retry("the secrets of the group are not there yet".into()))?;
-        let target = self.target(access, replica, batch.login, batch.database.as_ref(), batch.program);
-        self.servers.run(&target, &batch.text, batch.within).await.map(drop)
+        let database = batch.database.as_ref();
+        self.run(replica, batch.login, database, batch.program, &batch.text, batch.within).await.map(drop)
+    }
+
+    /// Runs one batch with the passwords that the instance took last, and with the present ones when it refuses those: a
+    /// login that is refused has run nothing.
+    async fn run(
+        &self,
+        replica: &ReplicaName,
+        login: Login,
+        database: Option<&DatabaseName>,
+        program: &'static str,
+        text: &str,
+        within: Duration,
+    ) -> Result<Answer, Error> {
+        let mut answer = Err(Error::Retry("the secrets of the group are not there yet".into()));
+        let Some(present) = &self.access else { return answer };
+        let old = self.doors.get(replica).filter(|old| old.version != present.version);
+        for access in old.into_iter().chain([present]) {
+            let target = self.target(access, present, replica, login, database, program);
+            answer = self.servers.run(&target, text, within).await;
+            if !answer.as_ref().is_err_and(Error::is_login_refused) {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// Whether an instance may have another password of `sa` than the present one.
+    pub fn old_admin(&self, replica: &ReplicaName) -> Option<&Secret> {
+        let (old, present) = (self.doors.get(replica)?, self.access.as_ref()?);
+        (old.admin != present.admin).then_some(&old.admin)
+    }
+
+    /// An instance let us in: it keeps its door until it was told the present passwords.
+    fn opened(&self, replica: &ReplicaName, glance: &Glance, memory: &mut Memory) {
+        let (Some(present), Probe::Answered(facts)) = (&self.access, &glance.probe) else { return };
+        if facts.stored.passwords.as_ref() == Some(&present.version) {
+            memory.doors.insert(replica.clone(), present.clone());
+        } else {
+            memory.doors.entry(replica.clone()).or_insert_with(|| present.clone());
+        }
     }
 
     fn target(
         &self,
         access: &Access,
+        present: &Access,
         replica: &ReplicaName,
         login: Login,
         database: Option<&DatabaseName>,
@@ -251,7 +292,7 @@ impl Instances {
             host: self.group.host(replica),
             address: self.addresses.get(replica).cloned(),
             port: SQL_PORT,
-            authorities: access.authorities.clone(),
+            authorities: present.authorities.clone(),
             login: login.name().into(),
             password: password.clone(),
             database: database.map(|name| name.as_str().into()),

@@ -11,7 +11,7 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, Replica},
+        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, Refusal, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
 };
@@ -84,9 +84,13 @@ pub struct Memory {
     pub group: Option<Arc<Group>>,
     /// Public certificates of instances as they are kept, once they were read.
     pub kept: Option<BTreeMap<ReplicaName, String>>,
-    /// How to be let in.
+    /// How to be let in, as the Secrets say.
     pub access: Option<Arc<Access>>,
-    /// When the secrets were read.
+    /// What each instance was last known to be let in by, until it was told the present passwords.
+    pub doors: BTreeMap<ReplicaName, Arc<Access>>,
+    /// Instances that refuse the password of `sa`: the first and the last time that they did.
+    pub admin_refused: BTreeMap<ReplicaName, (Instant, Instant)>,
+    /// When the secrets were read. `None`: they are to be read.
     pub access_at: Option<Instant>,
     /// The status written last.
     pub told: Option<AvailabilityGroupStatus>,
@@ -113,6 +117,8 @@ impl Memory {
             self.silence(name, replica, seen.at / 1_000, now);
             let rejoins =
                 matches!(&replica.probe, Probe::Answered(facts) if facts.group.is_some()) && !following.contains(name);
+            let refused = self.admin_refused.get(name);
+            replica.admin_refused = refused.map(|(first, last)| Refusal { lasting: now - *first, asked: now - *last });
             replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
             let times = u32::try_from(replica.rejoining_for.as_secs() / CURE.as_secs()).unwrap_or_default();
             let before = self.cures.insert(name.clone(), times).unwrap_or_default();

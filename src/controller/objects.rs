@@ -91,18 +91,21 @@ fn text(secret: &BTreeMap<String, Vec<u8>>, key: &str) -> Option<String> {
 /// Reads what it takes to be let in. `None`: something is not there yet.
 pub async fn access(kube: &Kube, group: &Group) -> Result<Option<Access>, Error> {
     let namespace = &group.namespace;
-    let Some(ours) = kube.secret(namespace, &resources::operator_secret_name(group)).await? else { return Ok(None) };
     let (admin_name, admin_key) = &group.pods.admin_secret;
-    let Some(admin) = kube.secret(namespace, admin_name).await? else { return Ok(None) };
-    let Some(server) = kube.secret(namespace, &resources::server_secret_name(group)).await? else { return Ok(None) };
+    let ours = kube.versioned_secret(namespace, &resources::operator_secret_name(group)).await?;
+    let admin = kube.versioned_secret(namespace, admin_name).await?;
+    let server = kube.secret(namespace, &resources::server_secret_name(group)).await?;
+    let (Some((ours, ours_at)), Some((admin, admin_at)), Some(server)) = (ours, admin, server) else { return Ok(None) };
     // A certificate that brings no authority is its own.
     let authorities = server.get(CA).filter(|pem| !pem.is_empty()).or_else(|| server.get("tls.crt")).cloned();
     let mut logins: BTreeMap<LoginName, Secret> = BTreeMap::new();
+    let mut version = format!("sa {admin_at}; operator {ours_at}");
     for login in &group.logins {
         let (name, key) = &login.password_secret;
-        let secret = kube.secret(namespace, name).await?;
-        if let Some(password) = secret.and_then(|secret| text(&secret, key)) {
+        let Some((secret, at)) = kube.versioned_secret(namespace, name).await? else { continue };
+        if let Some(password) = text(&secret, key) {
             logins.insert(login.name.clone(), Secret::new(password));
+            version.push_str(&format!("; {} {at}", login.name));
         }
     }
     let password = |secret: &BTreeMap<String, Vec<u8>>, key: &str| text(secret, key).map(Secret::new);
@@ -113,6 +116,7 @@ pub async fn access(kube: &Kube, group: &Group) -> Result<Option<Access>, Error>
             act: password(&ours, "act")?,
             admin: password(&admin, admin_key)?,
             logins,
+            version,
         })
     })())
 }

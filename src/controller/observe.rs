@@ -111,6 +111,7 @@ pub async fn observe(
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
+        passwords: memory.access.as_ref().map(|access| access.version.clone()).unwrap_or_default(),
         certificates: memory.kept.clone().unwrap_or_default(),
         record,
     };
@@ -193,6 +194,7 @@ fn replica(name: &ReplicaName, mode: Mode, group: &Group, stores: &Stores, sight
         probe,
         silent_for: Duration::ZERO,
         silent_since: None,
+        admin_refused: None,
         rejoining_for: Duration::ZERO,
         cure: 0,
     }

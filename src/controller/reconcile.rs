@@ -3,7 +3,7 @@
 use super::{
     Shared,
     act::{self, Actor, Done},
-    instances::Instances,
+    instances::{Access, Instances},
     memory::Memory,
     objects,
     observe::{self, Sight},
@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 /// Pause when there is nothing to decide by: no object, no permit, no answer from the API server.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often the Secrets are read: a changed password is carried to the instances after so long.
+const SECRETS: Duration = Duration::from_secs(30);
 /// Shortest pause between two passes: what we did ourselves has a moment to come back through the watches.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -134,7 +136,7 @@ fn parse(
         Ok(group) => {
             let group = Arc::new(group);
             memory.group = Some(group.clone());
-            memory.access = None;
+            memory.access_at = None;
             Ok((group, None))
         }
         Err(refusals) => match &memory.group {
@@ -148,9 +150,12 @@ fn parse(
 
 async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &mut Memory) -> Instances {
     let refused = memory.glances.values().any(|glance| matches!(glance.probe, Probe::LoginRefused));
-    if memory.access.is_none() || (refused && memory.access_at.is_none_or(|at| at.elapsed() > AGAIN)) {
+    let age = memory.access_at.map_or(Duration::MAX, |at| at.elapsed());
+    if memory.access.is_none() || age > SECRETS || (refused && age > AGAIN) {
         match objects::access(&shared.kube, group).await {
-            Ok(access) => memory.access = access.map(Arc::new),
+            Ok(Some(access)) => take(access, memory),
+            // A Secret that is gone takes no password with it.
+            Ok(None) => {}
             Err(error) => tracing::warn!(group = %group.name, namespace = group.namespace, %error, "secrets not read"),
         }
         memory.access_at = Some(Instant::now());
@@ -158,10 +163,19 @@ async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &
     Instances {
         group: group.clone(),
         access: memory.access.clone(),
+        doors: Arc::new(memory.doors.clone()),
         addresses: Arc::new(sight.addresses()),
         servers: shared.servers.clone(),
         health: shared.health.clone(),
     }
+}
+
+/// Other passwords than before: whoever refused the old ones may take these.
+fn take(access: Access, memory: &mut Memory) {
+    if memory.access.as_ref().is_none_or(|before| before.version != access.version) {
+        memory.admin_refused.clear();
+    }
+    memory.access = Some(Arc::new(access));
 }
 
 fn writes(shared: &Shared, object: AvailabilityGroup, sight: &Sight) -> Writes {
@@ -195,7 +209,7 @@ async fn apply_objects(shared: &Shared, seen: &Observation, bell: &Bell, memory:
     match objects::apply(&shared.kube, &seen.group, &members, &*shared.random).await {
         Ok(()) => {
             if memory.applied.as_ref() != Some(&wanted) {
-                memory.access = None;
+                memory.access_at = None;
             }
             memory.applied = Some(wanted);
             Ok(())

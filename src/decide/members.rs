@@ -26,6 +26,9 @@ pub fn without_record(seen: &Observation) -> Plan {
         return plan;
     }
     let steps = setup::steps(seen);
+    if let Some((reason, message)) = setup::refused(seen) {
+        return tend_new(seen, Plan::new(reason, message).wave(steps).recheck(WATCH));
+    }
     let waiting: Vec<_> =
         seen.replicas.iter().filter(|(_, r)| r.wanted && r.facts().is_none()).map(|(name, _)| name.as_str()).collect();
     if !waiting.is_empty() {
@@ -328,6 +331,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     }
     steps.extend(send_to(view, primary));
     steps.extend(setup::steps(view.seen));
+    steps.extend(setup::passwords(view.seen));
     steps.extend(setup::admit_all(view.seen, primary));
     if record.state == ElectionState::Settled {
         steps.extend(store_settled(view, &record));
@@ -348,6 +352,9 @@ pub fn keep(view: &View<'_>) -> Plan {
 fn condition(view: &View<'_>) -> (Reason, String) {
     if let Some(problem) = databases::problem(view) {
         return problem;
+    }
+    if let Some(refused) = setup::refused(view.seen) {
+        return refused;
     }
     let primary = &view.record.primary;
     let Some(own) = view.primary() else { return (Reason::NoPrimary, String::new()) };

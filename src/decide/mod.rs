@@ -31,9 +31,10 @@ pub fn decide(seen: &Observation) -> Plan {
     if view.newest_epoch() > record.epoch {
         return promote::lift(&view);
     }
-    match record.state {
+    let plan = match record.state {
         ElectionState::Open => promote::open(&view),
         ElectionState::Elected => settle::elected(&view),
         ElectionState::Settled | ElectionState::Void => promote::standing(&view),
-    }
+    };
+    setup::let_in(seen, plan)
 }

@@ -42,6 +42,9 @@ pub struct Observation {
     pub failover: Option<FailoverMemo>,
     /// The `Failover` object being served, if any: the oldest unfinished one.
     pub request: Option<Request>,
+    /// Which versions of which Secrets the passwords come from; not the passwords. Empty: not read yet.
+    #[serde(default)]
+    pub passwords: String,
     /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
     pub certificates: BTreeMap<ReplicaName, String>,
 }
@@ -72,10 +75,22 @@ pub struct Replica {
     pub silent_for: Duration,
     /// Wall clock of the first silence, seconds since 1970; for messages, so that they do not change while it lasts.
     pub silent_since: Option<i64>,
+    /// Its instance refuses the password of `sa`, which a step needed. `None`: it does not, as far as known.
+    #[serde(default)]
+    pub admin_refused: Option<Refusal>,
     /// How long it has answered without following the primary; zero when it follows or is the primary.
     pub rejoining_for: Duration,
     /// The number of the cure that is due in this pass because it does not follow; zero: none.
     pub cure: u32,
+}
+
+/// How long an instance has refused the password of `sa`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Since the first refusal.
+    pub lasting: Duration,
+    /// Since the last attempt.
+    pub asked: Duration,
 }
 
 /// A replica's pod.
@@ -171,6 +186,9 @@ pub struct Stored {
     pub epoch: u64,
     /// The last settled election it followed.
     pub settled: Option<Record>,
+    /// The versions of Secrets whose passwords it was told last, as [`Observation::passwords`] writes them.
+    #[serde(default)]
+    pub passwords: Option<String>,
 }
 
 /// An instance's own copy of the group and its role in it.

@@ -67,6 +67,13 @@ pub enum Step {
     Record(Box<Record>),
     /// Set an instance up as `sa`: our table, our logins, master key, own certificate, endpoint.
     Provision(ReplicaName),
+    /// Tell an instance the present passwords of every login, as `sa`, and store which they are.
+    SetPasswords {
+        /// Where.
+        replica: ReplicaName,
+        /// [`super::Observation::passwords`]
+        version: String,
+    },
     /// Import a partner's public certificate, with its login, and admit it.
     ImportPartner {
         /// Where.
@@ -242,6 +249,7 @@ impl Step {
         match self {
             Self::Record(_) => "Record",
             Self::Provision(_) => "Provision",
+            Self::SetPasswords { .. } => "SetPasswords",
             Self::ImportPartner { .. } => "ImportPartner",
             Self::KeepCertificate { .. } => "KeepCertificate",
             Self::CreateGroup { .. } => "CreateGroup",
@@ -272,7 +280,8 @@ impl Step {
         match self {
             Self::Provision(r) | Self::RestartEndpoint(r) | Self::AdmitAll(r) => Some(r),
             Self::AddReplica { primary, .. } | Self::RemoveReplica { primary, .. } => Some(primary),
-            Self::ImportPartner { replica, .. }
+            Self::SetPasswords { replica, .. }
+            | Self::ImportPartner { replica, .. }
             | Self::CreateGroup { replica, .. }
             | Self::Join { replica, .. }
             | Self::StandDown { replica, .. }

@@ -1,17 +1,18 @@
 //! Setting instances up before they are members: logins, certificates, endpoint, and the exchange of public halves.
 
 use super::{
-    observation::{Facts, Observation, Probe},
-    plan::Step,
+    observation::{Facts, Observation, Probe, Replica},
+    plan::{Plan, Reason, Step},
 };
 use crate::model::ReplicaName;
+use std::time::Duration;
 
 /// Steps that bring every answering instance to the point where it can be a member. None while elections run.
 pub fn steps(seen: &Observation) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, replica) in seen.replicas.iter().filter(|(_, replica)| replica.wanted) {
         match &replica.probe {
-            Probe::LoginRefused => steps.push(Step::Provision(name.clone())),
+            Probe::LoginRefused => steps.extend(as_admin(replica).then(|| Step::Provision(name.clone()))),
             Probe::Silent { .. } => {}
             Probe::Answered(facts) => steps.extend(instance(seen, name, facts)),
         }
@@ -36,7 +37,8 @@ fn instance(seen: &Observation, name: &ReplicaName, facts: &Facts) -> Vec<Step> 
 
 /// Public certificates that an instance lacks, or has in an older form. Partners that it denies are to have none there.
 fn imports(seen: &Observation, name: &ReplicaName, facts: &Facts) -> Vec<Step> {
-    let partners = seen.replicas.keys().filter(|partner| *partner != name);
+    let admin = seen.replicas.get(name).is_some_and(as_admin);
+    let partners = seen.replicas.keys().filter(|partner| *partner != name && admin);
     partners.filter_map(|partner| import(seen, name, facts, partner)).collect()
 }
 
@@ -62,6 +64,56 @@ pub fn is_stranger(seen: &Observation, name: &ReplicaName, partner: &ReplicaName
 pub fn exchange(seen: &Observation) -> Vec<Step> {
     let answering = seen.replicas.iter().filter_map(|(name, replica)| Some((name, replica.facts()?)));
     answering.flat_map(|(name, facts)| imports(seen, name, facts)).collect()
+}
+
+/// An instance that starts for the first time refuses `sa` for some seconds, until its setup has set the password.
+const FIRST_START: Duration = Duration::from_secs(30);
+/// One that refuses it for longer is left alone for so long: each attempt is a line in its error log.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
+
+fn as_admin(replica: &Replica) -> bool {
+    replica.admin_refused.is_none_or(|refusal| refusal.lasting < FIRST_START || refusal.asked >= ASKED_AGAIN)
+}
+
+/// Instances that let none of our logins in are set up again, whatever else goes on: the logins were changed, or are new.
+pub fn let_in(seen: &Observation, plan: Plan) -> Plan {
+    let refused = seen.replicas.iter().filter(|(_, replica)| replica.wanted && replica.probe == Probe::LoginRefused);
+    let steps = refused.filter(|(_, replica)| as_admin(replica)).map(|(name, _)| Step::Provision(name.clone()));
+    let steps: Vec<_> = steps.filter(|step| !plan.steps().any(|known| known == step)).collect();
+    plan.wave(steps)
+}
+
+/// Instances that were told other passwords than the Secrets hold now.
+pub fn passwords(seen: &Observation) -> Vec<Step> {
+    let version = &seen.passwords;
+    let others = seen.replicas.iter().filter(|(_, replica)| {
+        let told = replica.facts().filter(|facts| facts.group.is_some()).map(|facts| &facts.stored.passwords);
+        replica.wanted && as_admin(replica) && told.is_some_and(|told| told.as_ref() != Some(version))
+    });
+    if version.is_empty() {
+        return vec![];
+    }
+    others.map(|(name, _)| Step::SetPasswords { replica: name.clone(), version: version.clone() }).collect()
+}
+
+/// Instances that refuse the password of `sa` which they need, with the way out.
+pub fn refused(seen: &Observation) -> Option<(Reason, String)> {
+    let refused: Vec<_> = seen
+        .replicas
+        .iter()
+        .filter(|(_, replica)| replica.admin_refused.is_some_and(|refusal| refusal.lasting >= FIRST_START))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let (secret, key) = &seen.group.pods.admin_secret;
+    (!refused.is_empty()).then(|| {
+        let message = format!(
+            "{} refuses the password of sa in Secret {secret}, key {key}: it was changed while the operator or the replica \
+             was away, or on the instance alone; to go on: put the password that the instance has into the Secret (and \
+             change it once the group is ready), or say ALTER LOGIN [sa] WITH PASSWORD there",
+            refused.join(", ")
+        );
+        (Reason::CredentialsRefused, message)
+    })
 }
 
 /// A partner's public certificate: its own word, else what was kept.

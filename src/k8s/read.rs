@@ -28,10 +28,22 @@ impl Kube {
 
     /// Data of a Secret. `None`: it does not exist.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
+        Ok(self.versioned_secret(namespace, name).await?.map(|(data, _)| data))
+    }
+
+    /// The same, with a text that is another one after each change: its UID and resourceVersion.
+    pub async fn versioned_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(BTreeMap<String, Vec<u8>>, String)>, Error> {
         let api: Api<Secret> = Api::namespaced(self.client(), namespace);
         let secret = self.look(&format!("Secret {namespace}/{name}"), api.get_opt(name)).await?;
-        Ok(secret
-            .map(|secret| secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()))
+        Ok(secret.map(|secret| {
+            let version =
+                format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+            (secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect(), version)
+        }))
     }
 
     /// Data of a ConfigMap; empty when it does not exist.

@@ -58,7 +58,8 @@ fn read_stored(rows: &[Row]) -> Result<Stored, String> {
     let epoch = row.number("epoch")?.unwrap_or(0);
     // A record that cannot be read is one that is not there; the epoch beside it still guards.
     let settled = row.text("settled")?.and_then(|text| serde_json::from_str::<Record>(&text).ok());
-    Ok(Stored { epoch: u64::try_from(epoch).map_err(|_| format!("stored epoch {epoch}"))?, settled })
+    let epoch = u64::try_from(epoch).map_err(|_| format!("stored epoch {epoch}"))?;
+    Ok(Stored { epoch, settled, passwords: row.text("passwords")? })
 }
 
 fn read_setup(

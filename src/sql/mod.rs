@@ -12,6 +12,9 @@ pub use error::Error;
 pub use secret::Secret;
 pub use statement::{Batch, Context, Login};
 
+/// The rows of an answer, one list per result set.
+pub type Answer = Vec<Vec<tiberius::Row>>;
+
 /// Lower-case hex, as certificates are kept.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -42,7 +42,7 @@ impl Look<'_> {
         };
         [
             SERVER.to_string(),
-            format!("SELECT q.epoch, q.settled FROM master.dbo.quorate AS q WHERE q.name = {group};"),
+            format!("SELECT q.epoch, q.settled, q.passwords FROM master.dbo.quorate AS q WHERE q.name = {group};"),
             CERTIFICATES.to_string(),
             ENDPOINTS.to_string(),
             PARTNERS.to_string(),

@@ -5,6 +5,7 @@
 mod gate;
 mod histories;
 mod parts;
+mod passwords;
 mod warnings;
 mod world;
 

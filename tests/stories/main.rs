@@ -16,3 +16,4 @@ mod leader;
 mod nodes;
 mod operator;
 mod operators;
+mod passwords;

@@ -2,7 +2,7 @@
 //!
 //! | File | Steps | Login |
 //! |---|---|---|
-//! | `setup.rs` | Provision, ImportPartner | `sa` |
+//! | `setup.rs` | Provision, SetPasswords, ImportPartner | `sa` |
 //! | `group.rs` | CreateGroup, Join | `sa` |
 //! | `group.rs` | AddReplica, RemoveReplica, SetCommitQuorum | `quorate_act` |
 //! | `role.rs` | StandDown, Follow, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
@@ -110,6 +110,8 @@ pub struct Context<'a> {
     pub look: &'a Secret,
     /// Password of `quorate_act`.
     pub act: &'a Secret,
+    /// Password of `sa`, where the instance has another one. `None`: it has this one.
+    pub admin: Option<&'a Secret>,
     /// Passwords of application logins.
     pub logins: &'a BTreeMap<LoginName, Secret>,
     /// A new random password, different at each call.
@@ -138,6 +140,7 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
     let one = |batch| Ok(vec![batch]);
     match step {
         Step::Provision(replica) => one(setup::provision(replica, context)),
+        Step::SetPasswords { version, .. } => one(setup::passwords(version, context)),
         Step::ImportPartner { partner, certificate, .. } => one(setup::import(partner, certificate, context)?),
         Step::CreateGroup { members, .. } => Ok(group::create(members, context)),
         Step::Join { holds_data, .. } => Ok(group::join(*holds_data, context)),

@@ -20,7 +20,7 @@ pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
     let certificate = name::own_certificate(replica);
     let text = [
         "SET XACT_ABORT ON;".to_string(),
-        "IF OBJECT_ID(N'master.dbo.quorate') IS NULL\n    CREATE TABLE master.dbo.quorate (name sysname NOT NULL PRIMARY KEY, epoch bigint NOT NULL, settled nvarchar(max) NULL);".to_string(),
+        "IF OBJECT_ID(N'master.dbo.quorate') IS NULL\n    CREATE TABLE master.dbo.quorate (name sysname NOT NULL PRIMARY KEY, epoch bigint NOT NULL, settled nvarchar(max) NULL, passwords nvarchar(max) NULL);".to_string(),
         format!(
             "IF NOT EXISTS (SELECT 1 FROM sys.symmetric_keys AS k WHERE k.name = N'##MS_DatabaseMasterKey##')\n    CREATE MASTER KEY ENCRYPTION BY PASSWORD = {};",
             literal((context.random)().reveal())
@@ -47,6 +47,25 @@ pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
     ]
     .join("\n");
     Batch::new(Login::Admin, text).within(30)
+}
+
+/// The present passwords of every login there, and last of all which they are. `sa` goes first, and only when it has
+/// another password than the Secret: whoever comes back to a batch that was cut short can enter with the new one.
+pub(super) fn passwords(version: &str, context: &Context<'_>) -> Batch {
+    let alter = |login: &str, password: &Secret| {
+        let (quoted, text, password) = (bracket(login), literal(login), literal(password.reveal()));
+        format!("IF SUSER_ID({text}) IS NOT NULL\n    ALTER LOGIN {quoted} WITH PASSWORD = {password};")
+    };
+    let mut lines = vec!["SET XACT_ABORT ON;".to_string()];
+    lines.extend(context.admin.map(|password| alter(name::ADMIN, password)));
+    lines.extend([alter(name::ACT, context.act), alter(name::LOOK, context.look)]);
+    lines.extend(context.logins.iter().map(|(login, password)| alter(login.as_str(), password)));
+    let (group, version) = (context.group.name.literal(), literal(version));
+    lines.push(format!(
+        "UPDATE master.dbo.quorate SET passwords = {version} WHERE name = {group};\n\
+         IF @@ROWCOUNT = 0\n    INSERT INTO master.dbo.quorate (name, epoch, passwords) VALUES ({group}, 0, {version});"
+    ));
+    Batch::new(Login::Admin, lines.join("\n"))
 }
 
 /// Express accepts the role WITNESS only (engine edition 4).

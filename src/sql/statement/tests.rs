@@ -53,6 +53,7 @@ fn text(step: &Step) -> String {
         certificates: &certificates,
         look: &look,
         act: &act,
+        admin: Some(&act),
         logins: &logins,
         random: &|| Secret::new("random-pw"),
     };
@@ -92,6 +93,7 @@ fn a_certificate_that_is_not_hexadecimal_never_reaches_an_instance() {
         certificates: &BTreeMap::new(),
         look: &secret,
         act: &secret,
+        admin: None,
         logins: &BTreeMap::new(),
         random: &|| Secret::new(""),
     };
@@ -101,6 +103,12 @@ fn a_certificate_that_is_not_hexadecimal_never_reaches_an_instance() {
         certificate: "30; DROP".into(),
     };
     assert_eq!(batches(&step, &context), Err(Unbuildable::NotHex("certificate")));
+}
+
+#[test]
+fn passwords_are_told_to_every_login_and_which_they_are_comes_last() {
+    let step = Step::SetPasswords { replica: replica("orders-1"), version: "sa u/1; operator u/2; o'shop u/3".into() };
+    insta::assert_snapshot!(text(&step));
 }
 
 #[test]

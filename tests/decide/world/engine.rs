@@ -137,7 +137,7 @@ impl World {
                 partners: partners.collect(),
                 endpoint_started: instance.provisioned.then_some(true),
             },
-            stored: Stored { epoch: instance.epoch, settled: instance.settled.clone() },
+            stored: Stored { epoch: instance.epoch, settled: instance.settled.clone(), passwords: None },
             group: instance.copy.as_ref().map(|copy| self.group_facts(who, copy)),
             databases: databases.collect(),
             logins: BTreeMap::new(),

@@ -31,6 +31,7 @@ impl World {
                 probe,
                 silent_for: instance.silent_for,
                 silent_since: silent.then_some(0),
+                admin_refused: None,
                 rejoining_for: instance.rejoining_for,
                 cure: 0,
             };
@@ -50,6 +51,7 @@ impl World {
             since_unplanned: self.unplanned_at.map(|at| self.clock - at),
             failover: self.operator.memo,
             request: self.request.clone(),
+            passwords: String::new(),
             certificates: self.certificates.clone(),
         }
     }

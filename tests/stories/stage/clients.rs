@@ -159,11 +159,16 @@ impl Work {
 }
 
 impl Stage {
-    /// A connection from this host, by a name of the cluster.
+    /// A connection as `sa` from this host, by a name of the cluster.
     pub fn connection(&self, from: &str, name: &str) -> Connection {
+        let password = self.host.secret("shop", "orders-admin", "password").unwrap();
+        self.connection_as(from, name, "sa", &String::from_utf8(password).unwrap())
+    }
+
+    /// A connection from this host, by a name of the cluster.
+    pub fn connection_as(&self, from: &str, name: &str, login: &str, password: &str) -> Connection {
         let led_to: Arc<Mutex<String>> = Arc::default();
         let way = Way { net: self.net.host(from), api: self.plane.api.clone(), led_to: led_to.clone() };
-        let password = self.host.secret("shop", "orders-admin", "password").unwrap();
         let authority = self.host.secret("shop", "orders-tls", "ca.crt").unwrap();
         let target = Target {
             key: from.into(),
@@ -171,8 +176,8 @@ impl Stage {
             address: None,
             port: crate::world::sql_host::PORT,
             authorities: authority.into(),
-            login: "sa".into(),
-            password: Secret::new(String::from_utf8(password).unwrap()),
+            login: login.into(),
+            password: Secret::new(password),
             database: Some("orders".into()),
             program: "client",
         };
@@ -220,6 +225,7 @@ impl Stage {
     }
 }
 
-fn direct(pod: &str) -> String {
+/// The name of one replica.
+pub fn direct(pod: &str) -> String {
     format!("{pod}.orders-replicas.shop.svc")
 }
