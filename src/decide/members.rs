@@ -172,7 +172,7 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
                 Some(Cure::Here) => steps.push(stand_down()),
                 Some(Cure::Both) => {
                     let message = format!(
-                        "{name} is refused by {primary} (41104): both endpoints are restarted; other secondaries of \
+                        "{name} does not get back to {primary}: both endpoints are restarted; other secondaries of \
                          {primary} lose their connection for a moment"
                     );
                     let announced = Step::Announce { reason: Reason::EndpointRestarted, message };

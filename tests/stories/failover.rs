@@ -119,3 +119,26 @@ async fn a_node_that_loses_its_power_with_the_primary_is_survived_and_comes_back
         without_power(engine).await;
     }
 }
+
+/// Sees nobody but the old primary once the new one is elected, in an engine that asks for CONNECT only where a connection
+/// arrives.
+async fn tempted(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(7).engine(engine).switch(|switches| switches.checks_outbound = false)).await;
+    let (client, old) = (stage.client(1, OFTEN), stage.client_of("orders-0", 2, OFTEN));
+    stage.pass(seconds(2)).await;
+    stage.isolate("orders-0");
+    stage.until("elected", FROZEN, |stage| stage.election()["state"] == "Elected").await;
+    let other = if stage.election()["primary"] == "orders-1" { "orders-2" } else { "orders-1" };
+    stage.cut("orders-1", "orders-2");
+    stage.heal("orders-0", other);
+    stage.pass(seconds(20)).await;
+    stage.heal_all();
+    stage.ends_well(seconds(90), vec![client, old]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_was_sent_to_the_new_primary_does_not_follow_the_old_one() {
+    for engine in FailoverEngine::ALL {
+        tempted(engine).await;
+    }
+}

