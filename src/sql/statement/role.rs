@@ -27,13 +27,17 @@ pub(super) struct StandDown<'a> {
     pub configuration_only: bool,
 }
 
-/// Guard, store the epoch, admission, OFFLINE, cut what is still open.
+/// Guard, store the epoch, admission, OFFLINE, cut what is still open. A primary is not cut: its role, and every session with
+/// it, ends only after OFFLINE has returned, and one that loses its secondaries before that raises its number alone, so
+/// that no other replica could be elected.
 pub(super) fn stand_down(step: &StandDown<'_>, context: &Context<'_>) -> Batch {
     let group = &context.group.name;
     let mut lines = Vec::new();
     lines.extend(step.unless_connected_to.map(|primary| not_connected_to(group, primary)));
     lines.push(store_epoch(group, step.epoch));
     lines.extend(admission(step.replica, step.admit, context));
+    lines.push("DECLARE @serves bit = 0;".into());
+    lines.push(format!("IF {} SET @serves = 1;", is_primary(group)));
     let offline = format!("ALTER AVAILABILITY GROUP {} OFFLINE;", group.quoted());
     if step.configuration_only {
         // One that refuses OFFLINE has stood down once its epoch is stored and its connections are cut.
@@ -42,7 +46,7 @@ pub(super) fn stand_down(step: &StandDown<'_>, context: &Context<'_>) -> Batch {
         lines.push(offline);
     }
     // An established connection outlives DENY.
-    lines.extend(endpoint_states(&["STOPPED", "STARTED"]));
+    lines.extend(endpoint_states(&["STOPPED", "STARTED"]).into_iter().map(|line| format!("IF @serves = 0 {line}")));
     Batch::new(Login::Act, in_turn(&lines))
 }
 
@@ -145,6 +149,16 @@ pub(super) fn epoch_not_newer(group: &GroupName, epoch: u64) -> String {
         &format!("EXISTS (SELECT 1 FROM master.dbo.quorate AS q WHERE q.name = {name} AND q.epoch > {epoch})"),
         guard::NEWER_EPOCH,
         &format!("an epoch newer than {epoch} is stored here"),
+    )
+}
+
+fn is_primary(group: &GroupName) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM sys.availability_groups AS g \
+         JOIN sys.dm_hadr_availability_replica_states AS rs ON rs.group_id = g.group_id AND rs.is_local = 1 \
+         WHERE g.name = {} AND rs.role = {})",
+        group.literal(),
+        Role::Primary.number()
     )
 }
 
