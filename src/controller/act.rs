@@ -34,10 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for FAILOVER: the role is looked at meanwhile.
 const FAILOVER_PATIENCE: Duration = Duration::from_millis(200);
 
-/// A role changes a moment after its statement returned; the same statement again would only start it over.
-const ROLE_CHANGE: Duration = Duration::from_secs(2);
-/// A member that is joined again is one that waits for a database: seeding may take long, and is not disturbed sooner.
-const JOINED: Duration = Duration::from_secs(60);
+/// How long a step that went well is not taken again: its effect shows later than its statement returns. Zero: at once.
+const fn pause_after(step: &Step) -> Duration {
+    match step {
+        // The same statement again would only start the role change over.
+        Step::StandDown { .. } | Step::Follow { .. } | Step::RestartEndpoint(_) => Duration::from_secs(2),
+        // A member that is joined again is one that waits for a database: seeding may take long.
+        Step::Join { .. } => Duration::from_secs(60),
+        _ => Duration::ZERO,
+    }
+}
 
 /// A batch that runs.
 pub struct Running {
@@ -95,9 +101,7 @@ impl Ended {
 /// Takes the steps of a plan.
 pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Done {
     let mut done = Done::default();
-    memory
-        .accepted
-        .retain(|(step, at)| at.elapsed() < if matches!(step, Step::Join { .. }) { JOINED } else { ROLE_CHANGE });
+    memory.accepted.retain(|(step, at)| at.elapsed() < pause_after(step));
     for wave in &plan.waves {
         for step in wave {
             actor.start(step, memory);
@@ -271,9 +275,7 @@ pub async fn collect(memory: &mut Memory) {
 }
 
 fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
-    let takes_a_while =
-        matches!(step, Step::StandDown { .. } | Step::Follow { .. } | Step::Join { .. } | Step::RestartEndpoint(_));
-    if answer.is_ok() && takes_a_while {
+    if answer.is_ok() && !pause_after(step).is_zero() {
         memory.accepted.push((step.clone(), Instant::now()));
     }
     if let Step::Provision(replica) | Step::SetPasswords { replica, .. } = step {

@@ -239,13 +239,15 @@ struct Told<'a> {
 async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mut Writes, memory: &mut Memory) {
     let Told { plan, refusal, routed } = told;
     let told = status::report(seen, plan);
-    let last = changed_primary(shared, seen, routed, writes, memory);
-    let status = report::status(&writes.object, seen, &told, refusal, last, memory.told.as_ref(), shared.wall());
+    // What was told last is newer than what a watch may have seen.
+    let before = memory.told.as_ref().or(writes.object.status.as_ref());
+    let last = changed_primary(shared, seen, routed, &writes.object, before);
+    let status = report::status(&writes.object, seen, &told, refusal, last, before, shared.wall());
     if !memory.at_rest || memory.told.as_ref() != Some(&status) {
         let value = serde_json::to_value(&status).unwrap_or_default();
         match shared.kube.status(&writes.object, &value).await {
             Ok(_) => {
-                announce_warnings(&status, writes, memory);
+                announce_warnings(&status, before, writes);
                 memory.told = Some(status);
             }
             Err(error) => {
@@ -265,8 +267,7 @@ async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mu
 }
 
 /// Each warning that was not told before, once.
-fn announce_warnings(status: &AvailabilityGroupStatus, writes: &Writes, memory: &Memory) {
-    let before = memory.told.as_ref().or(writes.object.status.as_ref());
+fn announce_warnings(status: &AvailabilityGroupStatus, before: Option<&AvailabilityGroupStatus>, writes: &Writes) {
     let known = before.map(|status| status.warnings.as_slice()).unwrap_or_default();
     for warning in status.warnings.iter().filter(|warning| !known.iter().any(|old| old.reason == warning.reason)) {
         if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == warning.reason) {
@@ -293,13 +294,12 @@ fn changed_primary(
     shared: &Shared,
     seen: &Observation,
     routed: Option<&ReplicaName>,
-    writes: &Writes,
-    memory: &Memory,
+    object: &AvailabilityGroup,
+    before: Option<&AvailabilityGroupStatus>,
 ) -> Option<LastFailover> {
-    let record = observe::record_of(&writes.object).filter(|record| {
+    let record = observe::record_of(object).filter(|record| {
         record.state == ElectionState::Settled && record.from.is_some() && record.times.elected.is_some()
     })?;
-    let before = memory.told.as_ref().or(writes.object.status.as_ref());
     let told = before.and_then(|status| status.last_failover.as_ref()?.epoch);
     let routed = routed.or(seen.routed.read_write.as_ref()) == Some(&record.primary);
     // A record that came back from the instances was routed in another life of the object.

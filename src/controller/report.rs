@@ -27,11 +27,9 @@ pub fn status(
     report: &Report,
     refusal: Option<&str>,
     last: Option<LastFailover>,
-    told: Option<&AvailabilityGroupStatus>,
+    before: Option<&AvailabilityGroupStatus>,
     wall: Timestamp,
 ) -> AvailabilityGroupStatus {
-    // What was told last is newer than what a watch may have seen.
-    let before = told.or(object.status.as_ref());
     let generation = object.metadata.generation.unwrap_or_default();
     let connected = report.replicas.iter().filter(|replica| replica.connected).count();
     let quorum = if report.commit_quorum == report.wanted_commit_quorum {

@@ -155,7 +155,7 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, facts, group) in members {
         let replica = view.seen.replicas.get(name);
-        let rejoining = replica.map_or(Duration::ZERO, |replica| replica.rejoining_for);
+        let (rejoining, cure) = replica.map_or((Duration::ZERO, 0), |replica| (replica.rejoining_for, replica.cure));
         // One that was told at this epoch may name its old primary until the new one has connected.
         let told = facts.stored.epoch == epoch && !group.connected;
         let elsewhere = !told && group.primary.as_ref().is_some_and(|named| named != primary);
@@ -167,41 +167,27 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
             configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
         };
         match group.role {
-            Role::Resolving => match replica.and_then(|replica| cure(replica.cure)) {
-                None => steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() }),
-                Some(Cure::Here) => steps.push(stand_down()),
-                Some(Cure::Both) => {
+            Role::Resolving if cure == 0 => {
+                steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() });
+            }
+            // OFFLINE and a new start of the endpoint here; every second time the primary's endpoint, too.
+            Role::Resolving => {
+                steps.push(stand_down());
+                if cure.is_multiple_of(2) {
                     let message = format!(
                         "{name} does not get back to {primary}: both endpoints are restarted; other secondaries of \
                          {primary} lose their connection for a moment"
                     );
-                    let announced = Step::Announce { reason: Reason::EndpointRestarted, message };
-                    steps.extend([stand_down(), Step::RestartEndpoint(primary.clone()), announced]);
+                    steps.push(Step::RestartEndpoint(primary.clone()));
+                    steps.push(Step::Announce { reason: Reason::EndpointRestarted, message });
                 }
-            },
+            }
             Role::Secondary if is_following(view, name, primary) => {}
             Role::Secondary if !elsewhere && rejoining < RECONNECTS => {}
             Role::Primary | Role::Secondary => steps.push(stand_down()),
         }
     }
     steps
-}
-
-/// Where OFFLINE and a new start of the endpoint may help a replica that is refused with 41104.
-enum Cure {
-    /// On the replica.
-    Here,
-    /// On the replica, and the endpoint on the primary: its other secondaries lose their connection for a moment.
-    Both,
-}
-
-/// The cure that is due: first on the replica, every second time on the primary, too.
-fn cure(number: u32) -> Option<Cure> {
-    match number {
-        0 => None,
-        odd if odd % 2 == 1 => Some(Cure::Here),
-        _ => Some(Cure::Both),
-    }
 }
 
 /// JOIN for replicas in the primary's configuration that are not members; voters are recorded first.

@@ -46,11 +46,10 @@ fn import(seen: &Observation, name: &ReplicaName, facts: &Facts, partner: &Repli
     let certificate = certificate_of(seen, partner)?;
     let entry = facts.setup.partners.get(partner);
     let present = entry.and_then(|entry| entry.certificate.as_ref()) == Some(certificate);
-    let (replica, partner, certificate) = (name.clone(), partner.clone(), certificate.clone());
-    (!present && entry.is_none_or(|entry| entry.admitted)).then_some(Step::ImportPartner {
-        replica,
-        partner,
-        certificate,
+    (!present && entry.is_none_or(|entry| entry.admitted)).then(|| Step::ImportPartner {
+        replica: name.clone(),
+        partner: partner.clone(),
+        certificate: certificate.clone(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! An operator that dies at each effect: before it is sent, before it is answered, after it was answered.
 
 use crate::{
-    stage::{Setup, Stage, in_a_world_of_its_own, seconds},
+    stage::{Setup, Stage, in_a_world_of_its_own, seconds, with_each_engine},
     world::effects::{EDGES, Edge},
 };
 use standin::faults::FailoverEngine;
@@ -98,21 +98,15 @@ async fn failovers(engine: FailoverEngine, edge: Edge) {
 
 #[test]
 fn a_failover_survives_a_crash_before_each_effect() {
-    for engine in FailoverEngine::ALL {
-        in_a_world_of_its_own(failovers(engine, EDGES[0]));
-    }
+    with_each_engine(|engine| failovers(engine, EDGES[0]));
 }
 
 #[test]
 fn a_failover_survives_a_crash_before_each_answer() {
-    for engine in FailoverEngine::ALL {
-        in_a_world_of_its_own(failovers(engine, EDGES[1]));
-    }
+    with_each_engine(|engine| failovers(engine, EDGES[1]));
 }
 
 #[test]
 fn a_failover_survives_a_crash_after_each_answer() {
-    for engine in FailoverEngine::ALL {
-        in_a_world_of_its_own(failovers(engine, EDGES[2]));
-    }
+    with_each_engine(|engine| failovers(engine, EDGES[2]));
 }

@@ -1,6 +1,6 @@
 //! What happens when a primary fails, in each guess of how FAILOVER works inside.
 
-use crate::stage::{Setup, Stage, seconds};
+use crate::stage::{Setup, Stage, seconds, with_each_engine};
 use standin::faults::FailoverEngine;
 use std::time::Duration;
 
@@ -26,11 +26,9 @@ async fn killed(engine: FailoverEngine) {
     stage.ends_well(seconds(60), vec![client, old]).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_killed_primary_is_replaced_and_routed_around_within_five_seconds() {
-    for engine in FailoverEngine::ALL {
-        killed(engine).await;
-    }
+#[test]
+fn a_killed_primary_is_replaced_and_routed_around_within_five_seconds() {
+    with_each_engine(killed);
 }
 
 /// The session timeout of the engine, its pings' grain, `suspectAfterSeconds`, and the election.
@@ -48,11 +46,9 @@ async fn frozen(engine: FailoverEngine) {
     assert_ne!(stage.primary(), "orders-0");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_frozen_primary_is_replaced_after_the_session_timeout_and_acknowledges_nothing_when_it_wakes() {
-    for engine in FailoverEngine::ALL {
-        frozen(engine).await;
-    }
+#[test]
+fn a_frozen_primary_is_replaced_after_the_session_timeout_and_acknowledges_nothing_when_it_wakes() {
+    with_each_engine(frozen);
 }
 
 async fn cut_off_from_the_operator(engine: FailoverEngine) {
@@ -74,11 +70,9 @@ async fn cut_off_from_the_operator(engine: FailoverEngine) {
     assert_eq!((stage.primary(), &stage.election()["epoch"]), ("orders-0".into(), &epoch));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_primary_that_only_the_operator_cannot_reach_stays() {
-    for engine in FailoverEngine::ALL {
-        cut_off_from_the_operator(engine).await;
-    }
+#[test]
+fn a_primary_that_only_the_operator_cannot_reach_stays() {
+    with_each_engine(cut_off_from_the_operator);
 }
 
 async fn cut_off_from_everyone(engine: FailoverEngine) {
@@ -93,11 +87,9 @@ async fn cut_off_from_everyone(engine: FailoverEngine) {
     assert_ne!(stage.primary(), "orders-0");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_primary_cut_off_from_everyone_is_replaced_acknowledges_nothing_and_comes_back() {
-    for engine in FailoverEngine::ALL {
-        cut_off_from_everyone(engine).await;
-    }
+#[test]
+fn a_primary_cut_off_from_everyone_is_replaced_acknowledges_nothing_and_comes_back() {
+    with_each_engine(cut_off_from_everyone);
 }
 
 async fn without_power(engine: FailoverEngine) {
@@ -113,11 +105,9 @@ async fn without_power(engine: FailoverEngine) {
     assert_ne!(stage.primary(), "orders-0");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_node_that_loses_its_power_with_the_primary_is_survived_and_comes_back() {
-    for engine in FailoverEngine::ALL {
-        without_power(engine).await;
-    }
+#[test]
+fn a_node_that_loses_its_power_with_the_primary_is_survived_and_comes_back() {
+    with_each_engine(without_power);
 }
 
 /// Sees nobody but the old primary once the new one is elected, in an engine that asks for CONNECT only where a connection
@@ -136,9 +126,7 @@ async fn tempted(engine: FailoverEngine) {
     stage.ends_well(seconds(90), vec![client, old]).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_voter_that_was_sent_to_the_new_primary_does_not_follow_the_old_one() {
-    for engine in FailoverEngine::ALL {
-        tempted(engine).await;
-    }
+#[test]
+fn a_voter_that_was_sent_to_the_new_primary_does_not_follow_the_old_one() {
+    with_each_engine(tempted);
 }

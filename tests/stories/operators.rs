@@ -1,7 +1,7 @@
 //! Several operators at once, and what they have to bear from the API server.
 
 use crate::{
-    stage::{Setup, Stage, seconds},
+    stage::{Setup, Stage, seconds, with_each_engine},
     world::apiserver::link::{Act, Delivery, Link, Reach},
 };
 use standin::faults::FailoverEngine;
@@ -36,11 +36,9 @@ async fn two(engine: FailoverEngine) {
     stage.ends_well(seconds(60), vec![client]).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_leader_that_sleeps_for_a_minute_in_a_failover_undoes_nothing_when_it_wakes() {
-    for engine in FailoverEngine::ALL {
-        two(engine).await;
-    }
+#[test]
+fn a_leader_that_sleeps_for_a_minute_in_a_failover_undoes_nothing_when_it_wakes() {
+    with_each_engine(two);
 }
 
 /// The parts of the last failover in the status, in order.

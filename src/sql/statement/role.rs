@@ -6,7 +6,6 @@
 use super::{
     Batch, Context, FAILOVER_PROGRAM, Login,
     name::{ENDPOINT, partner_literal, partner_quoted},
-    setup::drop_certificate,
 };
 use crate::{
     decide::Record,
@@ -37,7 +36,7 @@ pub(super) fn stand_down(step: &StandDown<'_>, context: &Context<'_>) -> Batch {
     lines.push(store_epoch(group, step.epoch));
     lines.extend(admission(step.replica, step.admit, context));
     lines.push("DECLARE @serves bit = 0;".into());
-    lines.push(format!("IF {} SET @serves = 1;", is_primary(group)));
+    lines.push(format!("IF {} SET @serves = 1;", is_here(group, &format!("rs.role = {}", Role::Primary.number()))));
     let offline = format!("ALTER AVAILABILITY GROUP {} OFFLINE;", group.quoted());
     if step.configuration_only {
         // One that refuses OFFLINE has stood down once its epoch is stored and its connections are cut.
@@ -78,12 +77,7 @@ pub(super) fn failover(
             &format!("the epoch stored here is not {epoch}"),
         ),
         refuse_unless(
-            &format!(
-                "EXISTS (SELECT 1 FROM sys.availability_groups AS g \
-                 JOIN sys.dm_hadr_availability_replica_states AS rs ON rs.group_id = g.group_id AND rs.is_local = 1 \
-                 WHERE g.name = {name} AND rs.role <> {primary} AND g.sequence_number = {})",
-                number.0
-            ),
+            &is_here(group, &format!("rs.role <> {primary} AND g.sequence_number = {}", number.0)),
             guard::CHANGED,
             &format!("the role or the sequence number {number} changed"),
         ),
@@ -152,13 +146,13 @@ pub(super) fn epoch_not_newer(group: &GroupName, epoch: u64) -> String {
     )
 }
 
-fn is_primary(group: &GroupName) -> String {
+/// A condition on the group's row `g` and the state `rs` of the local replica.
+fn is_here(group: &GroupName, condition: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM sys.availability_groups AS g \
          JOIN sys.dm_hadr_availability_replica_states AS rs ON rs.group_id = g.group_id AND rs.is_local = 1 \
-         WHERE g.name = {} AND rs.role = {})",
-        group.literal(),
-        Role::Primary.number()
+         WHERE g.name = {} AND {condition})",
+        group.literal()
     )
 }
 
@@ -196,6 +190,12 @@ fn admission(replica: &ReplicaName, admit: &BTreeSet<ReplicaName>, context: &Con
         std::iter::once(grant).chain((!admitted).then(|| drop_certificate(partner)))
     };
     partners.flat_map(lines).collect()
+}
+
+/// Without its certificate a partner is a stranger, whichever side opens the connection.
+pub(super) fn drop_certificate(partner: &ReplicaName) -> String {
+    let (quoted, text) = (partner_quoted(partner), partner_literal(partner));
+    format!("IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {text}) DROP CERTIFICATE {quoted};")
 }
 
 fn endpoint_states(states: &[&str]) -> Vec<String> {

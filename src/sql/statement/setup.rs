@@ -3,7 +3,7 @@
 use super::{
     Batch, Context, Login, Unbuildable,
     name::{self, ENDPOINT, partner_literal, partner_quoted},
-    role::in_turn,
+    role::{drop_certificate, in_turn},
 };
 use crate::{
     model::{
@@ -127,10 +127,4 @@ END;",
         ),
     ];
     Ok(Batch::new(Login::Admin, in_turn(&lines)).within(10))
-}
-
-/// Without its certificate a partner is a stranger, whichever side opens the connection.
-pub(super) fn drop_certificate(partner: &ReplicaName) -> String {
-    let (quoted, text) = (partner_quoted(partner), partner_literal(partner));
-    format!("IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {text}) DROP CERTIFICATE {quoted};")
 }

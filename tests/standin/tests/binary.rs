@@ -119,6 +119,15 @@ async fn run(client: &mut Client<Compat<TcpStream>>, sql: &str) {
     client.simple_query(sql).await.unwrap().into_results().await.unwrap();
 }
 
+/// Starts it and commits one row.
+async fn with_a_row(instance: &mut Instance) -> Client<Compat<TcpStream>> {
+    let mut client = instance.start().await;
+    run(&mut client, "CREATE DATABASE shop").await;
+    run(&mut client, "CREATE TABLE shop.dbo.t (a int NOT NULL PRIMARY KEY)").await;
+    run(&mut client, "INSERT INTO shop.dbo.t VALUES (1)").await;
+    client
+}
+
 async fn rows(client: &mut Client<Compat<TcpStream>>) -> Vec<i32> {
     let rows = client.simple_query("SELECT a FROM shop.dbo.t ORDER BY a").await.unwrap();
     rows.into_first_result().await.unwrap().iter().map(|row| row.get(0).unwrap()).collect()
@@ -127,10 +136,7 @@ async fn rows(client: &mut Client<Compat<TcpStream>>) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledged_row_survives_a_kill_and_what_was_not_committed_does_not() {
     let mut instance = Instance::new();
-    let mut client = instance.start().await;
-    run(&mut client, "CREATE DATABASE shop").await;
-    run(&mut client, "CREATE TABLE shop.dbo.t (a int NOT NULL PRIMARY KEY)").await;
-    run(&mut client, "INSERT INTO shop.dbo.t VALUES (1)").await;
+    let mut client = with_a_row(&mut instance).await;
     run(&mut client, "BEGIN TRANSACTION; INSERT INTO shop.dbo.t VALUES (2)").await;
     instance.kill();
     assert!(client.simple_query("SELECT 1").await.is_err());
@@ -144,10 +150,7 @@ async fn an_acknowledged_row_survives_a_kill_and_what_was_not_committed_does_not
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_is_a_clean_stop_that_ends_sessions_and_keeps_everything() {
     let mut instance = Instance::new();
-    let mut client = instance.start().await;
-    run(&mut client, "CREATE DATABASE shop").await;
-    run(&mut client, "CREATE TABLE shop.dbo.t (a int NOT NULL PRIMARY KEY)").await;
-    run(&mut client, "INSERT INTO shop.dbo.t VALUES (1)").await;
+    let mut client = with_a_row(&mut instance).await;
     // A session that stays open does not keep it from ending.
     let status = instance.terminate().await;
     assert!(status.success(), "{status}\n{}", instance.log());

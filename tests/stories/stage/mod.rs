@@ -48,6 +48,13 @@ pub fn in_a_world_of_its_own<T>(story: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(story)
 }
 
+/// Plays a story with each guess of how FAILOVER works inside.
+pub fn with_each_engine<F: Future<Output = ()>>(story: impl Fn(FailoverEngine) -> F) {
+    for engine in FailoverEngine::ALL {
+        in_a_world_of_its_own(story(engine));
+    }
+}
+
 /// What a story begins with.
 pub struct Setup {
     /// Seed of everything.
