@@ -11,7 +11,7 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, Refusal, Replica},
+        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, RETRY, Refusal, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
 };
@@ -98,7 +98,7 @@ pub struct Memory {
     pub reason: Option<Reason>,
     silent: BTreeMap<ReplicaName, (Instant, i64)>,
     rejoining: BTreeMap<ReplicaName, Instant>,
-    cures: BTreeMap<ReplicaName, u32>,
+    rejoined_for: BTreeMap<ReplicaName, Duration>,
     suspected: Option<Instant>,
     election: Option<((u64, ElectionState), Instant)>,
     promoted: Option<(u64, Instant)>,
@@ -120,12 +120,13 @@ impl Memory {
             let refused = self.admin_refused.get(name);
             replica.admin_refused = refused.map(|(first, last)| Refusal { lasting: now - *first, asked: now - *last });
             replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
-            let times = u32::try_from(replica.rejoining_for.as_secs() / CURE.as_secs()).unwrap_or_default();
-            let before = self.cures.insert(name.clone(), times).unwrap_or_default();
-            replica.cure = if times > before { times } else { 0 };
+            let before = self.rejoined_for.insert(name.clone(), replica.rejoining_for).unwrap_or_default();
+            replica.retry = times(replica.rejoining_for, RETRY) > times(before, RETRY);
+            let cure = times(replica.rejoining_for, CURE);
+            replica.cure = if cure > times(before, CURE) { cure } else { 0 };
         }
         self.silent.retain(|name, _| seen.replicas.contains_key(name));
-        self.cures.retain(|name, _| seen.replicas.contains_key(name));
+        self.rejoined_for.retain(|name, _| seen.replicas.contains_key(name));
         self.rejoining.retain(|name, _| seen.replicas.contains_key(name));
         self.judge(seen, now);
     }
@@ -176,6 +177,10 @@ impl Memory {
             replica.silent_since = None;
         }
     }
+}
+
+fn times(time: Duration, period: Duration) -> u32 {
+    u32::try_from(time.as_secs() / period.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// How long `holds` has been true for `name`.

@@ -196,6 +196,7 @@ fn replica(name: &ReplicaName, mode: Mode, group: &Group, stores: &Stores, sight
         silent_since: None,
         admin_refused: None,
         rejoining_for: Duration::ZERO,
+        retry: false,
         cure: 0,
     }
 }

@@ -5,6 +5,7 @@ use super::{
     diagnose::{View, follows, utc},
     election::Cause,
     housekeeping,
+    observation::CURE,
     plan::{Plan, Reason, Step},
     promote,
     promote::{POLL, WATCH, is_following, mode_of, open_election},
@@ -18,8 +19,9 @@ use std::{
 
 pub use housekeeping::{PRIMARY, RESOLVING, tend};
 
-/// A secondary that lost its connection may come back by itself for so long.
-const RECONNECTS: Duration = Duration::from_secs(5);
+/// From this cure on, after five minutes, a secondary that does not get back joins the group anew (promotion.md 6).
+const LAST_CURE: u32 = 300 / CURE.as_secs() as u32;
+
 /// No record: a new group, or an object that lost its status.
 pub fn without_record(seen: &Observation) -> Plan {
     if let Some(plan) = restored(seen).or_else(|| found(seen)) {
@@ -152,42 +154,62 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
     let members = view.seen.members().filter(|(name, facts, _)| {
         *name != primary && facts.stored.epoch <= epoch && !setup::is_stranger(view.seen, name, primary)
     });
+    let spared = view.is_majority(primary, &view.followers_of(primary));
     let mut steps = Vec::new();
     for (name, facts, group) in members {
         let replica = view.seen.replicas.get(name);
-        let (rejoining, cure) = replica.map_or((Duration::ZERO, 0), |replica| (replica.rejoining_for, replica.cure));
+        let (retry, cure) = replica.map_or((false, 0), |replica| (replica.retry, replica.cure));
         // One that was told at this epoch may name its old primary until the new one has connected.
         let told = facts.stored.epoch == epoch && !group.connected;
         let elsewhere = !told && group.primary.as_ref().is_some_and(|named| named != primary);
-        let stand_down = || Step::StandDown {
-            replica: name.clone(),
-            epoch,
-            unless_connected_to: None,
-            admit: BTreeSet::from([primary.clone()]),
-            configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
-        };
         match group.role {
+            Role::Secondary if is_following(view, name, primary) => {}
+            Role::Secondary if !elsewhere && !retry => {}
             Role::Resolving if cure == 0 => {
                 steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() });
             }
-            // OFFLINE and a new start of the endpoint here; every second time the primary's endpoint, too.
-            Role::Resolving => {
-                steps.push(stand_down());
-                if cure.is_multiple_of(2) {
-                    let message = format!(
-                        "{name} does not get back to {primary}: both endpoints are restarted; other secondaries of \
-                         {primary} lose their connection for a moment"
-                    );
-                    steps.push(Step::RestartEndpoint(primary.clone()));
-                    steps.push(Step::Announce { reason: Reason::EndpointRestarted, message });
+            Role::Resolving | Role::Secondary if cure >= LAST_CURE && spared => {
+                steps.extend(anew(view, name, primary, cure))
+            }
+            _ => {
+                // OFFLINE and a new start of the endpoint here; every second cure restarts the primary's, too.
+                steps.push(Step::StandDown {
+                    replica: name.clone(),
+                    epoch,
+                    unless_connected_to: None,
+                    admit: BTreeSet::from([primary.clone()]),
+                    configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
+                });
+                if cure > 0 && cure.is_multiple_of(2) && group.role != Role::Primary {
+                    steps.extend(both_endpoints(name, primary));
                 }
             }
-            Role::Secondary if is_following(view, name, primary) => {}
-            Role::Secondary if !elsewhere && rejoining < RECONNECTS => {}
-            Role::Primary | Role::Secondary => steps.push(stand_down()),
         }
     }
     steps
+}
+
+fn both_endpoints(name: &ReplicaName, primary: &ReplicaName) -> [Step; 2] {
+    let message = format!(
+        "{name} does not get back to {primary}: both endpoints are restarted; other secondaries of {primary} lose their \
+         connection for a moment"
+    );
+    [Step::RestartEndpoint(primary.clone()), Step::Announce { reason: Reason::EndpointRestarted, message }]
+}
+
+/// A member that the engine refuses for good leaves the group; it is joined again as soon as it is seen without one. What
+/// it promised or latched goes with its copy of the configuration. A majority works without it, and its databases stay.
+fn anew(view: &View<'_>, name: &ReplicaName, primary: &ReplicaName, cure: u32) -> [Step; 2] {
+    let message = format!(
+        "{name} has not got back to {primary} for {} seconds: it leaves the group and joins it anew; its databases catch up \
+         from the log, or are copied whole where log backups have truncated it",
+        u64::from(cure) * CURE.as_secs()
+    );
+    let configuration_only = mode_of(view, name) == Mode::ConfigurationOnly;
+    [
+        Step::Leave { replica: name.clone(), epoch: view.record.epoch, primary: primary.clone(), configuration_only },
+        Step::Announce { reason: Reason::RejoiningAnew, message },
+    ]
 }
 
 /// JOIN for replicas in the primary's configuration that are not members; voters are recorded first.

@@ -142,6 +142,17 @@ pub enum Step {
         /// The recorded primary.
         primary: ReplicaName,
     },
+    /// `OFFLINE`, then `DROP AVAILABILITY GROUP` on a secondary that is to join anew.
+    Leave {
+        /// Who. Refused where it is PRIMARY.
+        replica: ReplicaName,
+        /// Refused when a newer one is stored.
+        epoch: u64,
+        /// Refused while connected to it: it found its way back meanwhile.
+        primary: ReplicaName,
+        /// A configuration-only replica may refuse OFFLINE.
+        configuration_only: bool,
+    },
     /// `FAILOVER` on the elected replica, then admit everyone: one batch.
     Failover {
         /// Who.
@@ -258,6 +269,7 @@ impl Step {
             Self::RemoveReplica { .. } => "RemoveReplica",
             Self::StandDown { .. } => "StandDown",
             Self::Follow { .. } => "Follow",
+            Self::Leave { .. } => "Leave",
             Self::Failover { .. } => "Failover",
             Self::StoreSettled { .. } => "StoreSettled",
             Self::SetCommitQuorum { .. } => "SetCommitQuorum",
@@ -286,6 +298,7 @@ impl Step {
             | Self::Join { replica, .. }
             | Self::StandDown { replica, .. }
             | Self::Follow { replica, .. }
+            | Self::Leave { replica, .. }
             | Self::Failover { replica, .. }
             | Self::StoreSettled { replica, .. }
             | Self::SetCommitQuorum { replica, .. }

@@ -106,15 +106,26 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
     )
 }
 
-/// A primary that nobody follows while somebody else is ahead would never write again. The same when voters that answer
-/// were sent to it again and again and were cured in vain: they may have promised a number that nobody sees.
+/// A primary that nobody follows while somebody else is ahead, or because voters are shut out, would never write again.
 fn unfollowed(view: &View<'_>) -> bool {
     let Some(own) = view.primary() else { return false };
     let followers: BTreeSet<_> = view.connected_to_primary().into_iter().cloned().collect();
-    let in_vain = |name: &ReplicaName| view.seen.replicas.get(name).is_some_and(|r| r.rejoining_for >= IN_VAIN);
     let ahead = view.highest_elsewhere().is_some_and(|highest| highest > own.number);
-    let refused = view.answering().filter(|(name, _, _)| in_vain(name)).count() as u32 + 1 >= view.need();
-    !view.is_majority(&view.record.primary, &followers) && (ahead || refused)
+    !view.is_majority(&view.record.primary, &followers) && (ahead || shut_out(view))
+}
+
+/// Voters that answer were sent to the primary again and again and were cured in vain (they may have promised a number
+/// that nobody sees), and without them no majority can follow it. One whose connection only blinks may follow.
+fn shut_out(view: &View<'_>) -> bool {
+    let primary = &view.record.primary;
+    let replica = |name: &ReplicaName| view.seen.replicas.get(name);
+    let in_vain = |name: &ReplicaName| replica(name).is_some_and(|r| r.rejoining_for >= IN_VAIN);
+    let silent =
+        |name: &ReplicaName| replica(name).is_none_or(|r| r.silent_for >= view.seen.group.failover.suspect_after);
+    let mut others = view.voter_names();
+    others.remove(primary);
+    let may_follow = others.iter().filter(|name| !in_vain(name) && !silent(name)).cloned().collect();
+    others.iter().any(in_vain) && view.enough_answer() && !view.is_majority(primary, &may_follow)
 }
 
 /// The recorded primary is silent, or has lost its volume.

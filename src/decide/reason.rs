@@ -114,6 +114,8 @@ reasons! {
     Rejoined,
     /// The endpoint of a primary is restarted for a replica that it refuses.
     EndpointRestarted,
+    /// A replica that the engine does not let back leaves the group and joins it anew.
+    RejoiningAnew,
     /// A planned switchover is done.
     SwitchoverCompleted,
     /// Another commit quorum is in force.

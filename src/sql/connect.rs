@@ -14,11 +14,8 @@ use std::{
     io,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, Row};
@@ -108,8 +105,8 @@ pub struct Servers {
 
 /// One open connection.
 struct Session {
-    client: Client<Compat<Limited>>,
-    left: Arc<AtomicUsize>,
+    client: Client<Compat<Shared>>,
+    wire: Shared,
     target: Target,
 }
 
@@ -131,7 +128,7 @@ impl Servers {
             return Err(Error::Retry(late("turn")));
         };
         // Taken out: whatever ends this future early drops the connection with it.
-        let kept = slot.take().filter(|session| session.target.same_door(target));
+        let kept = slot.take().filter(|session| session.target.same_door(target) && session.wire.is_quiet());
         let mut session = match kept {
             Some(session) => session,
             None => match timeout_at(deadline, contained(self.connect(target))).await {
@@ -167,7 +164,7 @@ impl Servers {
         self.lock().entry(key).or_default().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,16 +174,16 @@ impl Servers {
             .dial(target.address.as_deref().unwrap_or(&target.host), target.port)
             .await
             .map_err(|error| Error::Retry(format!("{}:{}: {error}", target.host, target.port)))?;
-        let left = Arc::new(AtomicUsize::new(LARGEST_ANSWER));
-        let stream = Limited { stream, left: left.clone() };
-        let client = Client::connect(config(target), stream.compat_write()).await.map_err(error::while_connecting)?;
-        Ok(Session { client, left, target: target.clone() })
+        let wire = Shared(Arc::new(Mutex::new(Limited { stream, left: LARGEST_ANSWER })));
+        let connecting = Client::connect(config(target), wire.clone().compat_write());
+        let client = connecting.await.map_err(error::while_connecting)?;
+        Ok(Session { client, wire, target: target.clone() })
     }
 }
 
 impl Session {
     async fn run(&mut self, batch: &str) -> Result<Vec<Vec<Row>>, Error> {
-        self.left.store(LARGEST_ANSWER, Ordering::Relaxed);
+        self.wire.lock().left = LARGEST_ANSWER;
         let stream = self.client.simple_query(batch).await.map_err(error::while_running)?;
         stream.into_results().await.map_err(error::while_running)
     }
@@ -220,18 +217,38 @@ async fn contained<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
 /// A stream that ends an answer which is too large.
 struct Limited {
     stream: Stream,
-    left: Arc<AtomicUsize>,
+    left: usize,
 }
 
-impl AsyncRead for Limited {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+/// The driver's end of a stream, and ours.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Limited>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Limited> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing came since the last answer: an end, an alert of TLS or a byte out of turn all mean that the next
+    /// batch could be lost, where a new connection would carry it.
+    fn is_quiet(&self) -> bool {
+        let mut limited = self.lock();
+        let mut byte = [0; 1];
+        Pin::new(&mut limited.stream)
+            .poll_read(&mut Context::from_waker(Waker::noop()), &mut ReadBuf::new(&mut byte))
+            .is_pending()
+    }
+}
+
+impl AsyncRead for Shared {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut limited = self.lock();
         let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        std::task::ready!(Pin::new(&mut limited.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
-        let left = self.left.load(Ordering::Relaxed);
-        match left.checked_sub(read) {
+        match limited.left.checked_sub(read) {
             Some(left) => {
-                self.left.store(left, Ordering::Relaxed);
+                limited.left = left;
                 Poll::Ready(Ok(()))
             }
             None => Poll::Ready(Err(io::Error::other("the answer is too large"))),
@@ -239,16 +256,16 @@ impl AsyncRead for Limited {
     }
 }
 
-impl AsyncWrite for Limited {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.lock().stream).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.lock().stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.lock().stream).poll_shutdown(cx)
     }
 }

@@ -15,13 +15,13 @@ use standin::faults::{FailoverEngine, Switches};
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 /// Histories in one run.
-const USUAL: u64 = 120;
+const USUAL: u64 = 504;
 /// Histories in a long run.
 const LONG: u64 = 2_000;
 /// Test functions that share them, so that all cores work.
 const PARTS: u64 = 6;
 /// Everything is well again so long after the last fault, at most.
-const BOUND: Duration = Duration::from_secs(150);
+const BOUND: Duration = Duration::from_secs(420);
 
 /// A history: what may happen in it is drawn as it goes.
 struct Play {
@@ -35,10 +35,6 @@ struct Play {
 fn engine(random: &mut Random) -> Switches {
     let seconds = Duration::from_secs;
     let failover = *random.pick(&FailoverEngine::ALL);
-    // One voter of three that promised a number to a candidate that failed never follows a lower primary again, and nothing
-    // but leaving the group and joining it anew would help, which is not built (README, limits). Together these two meet
-    // it often; the first alone did once in 504 histories (seed 409).
-    let promises = failover == FailoverEngine::MajorityBeforePromotion;
     Switches {
         failover,
         follows_lower_numbers: random.chance(70),
@@ -50,7 +46,7 @@ fn engine(random: &mut Random) -> Switches {
         commit_quorum_beside_configuration_only: random.chance(50),
         joins_resolving: random.chance(30),
         role_delay: random.between(Duration::ZERO, Duration::from_millis(800)),
-        set_role_needs_primary: random.chance(30) && !promises,
+        set_role_needs_primary: random.chance(30),
         stuck_41104: random.chance(20).then(|| seconds(10)),
         yields_to_higher_numbers: random.chance(30),
     }

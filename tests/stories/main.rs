@@ -8,6 +8,7 @@ mod world;
 
 mod api_server;
 mod backups;
+mod connections;
 mod crashes;
 mod failover;
 mod histories;
@@ -17,3 +18,4 @@ mod nodes;
 mod operator;
 mod operators;
 mod passwords;
+mod returns;

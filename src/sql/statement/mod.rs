@@ -5,14 +5,14 @@
 //! | `setup.rs` | Provision, SetPasswords, ImportPartner | `sa` |
 //! | `group.rs` | CreateGroup, Join | `sa` |
 //! | `group.rs` | AddReplica, RemoveReplica, SetCommitQuorum | `quorate_act` |
-//! | `role.rs` | StandDown, Follow, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
+//! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
 //! | `database.rs` | CreateDatabase, AddDatabase, EnsureLogin, EnsureUsers | `sa` |
 //!
 //! What is done once is done as `sa`; what an election needs is done as `quorate_act`, whose rights are:
 //!
 //! | Right of `quorate_act` | For |
 //! |---|---|
-//! | `ALTER ANY AVAILABILITY GROUP` | OFFLINE, SET, FAILOVER, ADD and REMOVE REPLICA |
+//! | `ALTER ANY AVAILABILITY GROUP` | OFFLINE, SET, FAILOVER, DROP, ADD and REMOVE REPLICA |
 //! | `VIEW SERVER STATE`, `VIEW ANY DEFINITION` | the guards |
 //! | `CONTROL ON ENDPOINT::quorate_endpoint` | admit, deny, restart |
 //! | `SELECT`, `INSERT`, `UPDATE ON master.dbo.quorate` | the epoch |
@@ -158,6 +158,9 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
             context,
         )),
         Step::Follow { replica, epoch, primary } => one(role::follow(replica, *epoch, primary, context)),
+        Step::Leave { epoch, primary, configuration_only, .. } => {
+            one(role::leave(*epoch, primary, *configuration_only, context))
+        }
         Step::Failover { replica, epoch, number, deadline } => {
             one(role::failover(replica, *epoch, *number, *deadline, context))
         }

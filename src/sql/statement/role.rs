@@ -37,13 +37,7 @@ pub(super) fn stand_down(step: &StandDown<'_>, context: &Context<'_>) -> Batch {
     lines.extend(admission(step.replica, step.admit, context));
     lines.push("DECLARE @serves bit = 0;".into());
     lines.push(format!("IF {} SET @serves = 1;", is_here(group, &format!("rs.role = {}", Role::Primary.number()))));
-    let offline = format!("ALTER AVAILABILITY GROUP {} OFFLINE;", group.quoted());
-    if step.configuration_only {
-        // One that refuses OFFLINE has stood down once its epoch is stored and its connections are cut.
-        lines.push(format!("BEGIN TRY {offline} END TRY BEGIN CATCH PRINT ERROR_MESSAGE(); END CATCH;"));
-    } else {
-        lines.push(offline);
-    }
+    lines.push(offline(group, step.configuration_only));
     // An established connection outlives DENY.
     lines.extend(endpoint_states(&["STOPPED", "STARTED"]).into_iter().map(|line| format!("IF @serves = 0 {line}")));
     Batch::new(Login::Act, in_turn(&lines))
@@ -57,6 +51,29 @@ pub(super) fn follow(replica: &ReplicaName, epoch: u64, primary: &ReplicaName, c
     lines.extend(endpoint_states(&["STARTED"]));
     lines.push(format!("ALTER AVAILABILITY GROUP {} SET (ROLE = SECONDARY);", group.quoted()));
     Batch::new(Login::Act, in_turn(&lines))
+}
+
+/// Guard on epoch, role and connection, OFFLINE, DROP AVAILABILITY GROUP: its own copy of the configuration goes, its databases stay.
+pub(super) fn leave(epoch: u64, primary: &ReplicaName, configuration_only: bool, context: &Context<'_>) -> Batch {
+    let group = &context.group.name;
+    let serves = format!("rs.role = {}", Role::Primary.number());
+    let lines = [
+        epoch_not_newer(group, epoch),
+        refuse_if(&is_here(group, &serves), guard::CHANGED, "it is primary"),
+        not_connected_to(group, primary),
+        offline(group, configuration_only),
+        format!("DROP AVAILABILITY GROUP {};", group.quoted()),
+    ];
+    Batch::new(Login::Act, in_turn(&lines))
+}
+
+/// OFFLINE; a configuration-only replica may refuse it, and has stood down once its epoch is stored and its connections cut.
+fn offline(group: &GroupName, configuration_only: bool) -> String {
+    let offline = format!("ALTER AVAILABILITY GROUP {} OFFLINE;", group.quoted());
+    if configuration_only {
+        return format!("BEGIN TRY {offline} END TRY BEGIN CATCH PRINT ERROR_MESSAGE(); END CATCH;");
+    }
+    offline
 }
 
 /// Guard on epoch, role, number and the instance's own clock; FAILOVER; then admit everyone.

@@ -163,6 +163,12 @@ fn a_follower_admits_its_primary_alone() {
 }
 
 #[test]
+fn a_secondary_leaves_its_group_unless_it_follows_or_a_newer_epoch_is_stored() {
+    let (replica, primary) = (replica("orders-1"), replica("orders-0"));
+    insta::assert_snapshot!(text(&Step::Leave { replica, epoch: 7, primary, configuration_only: false }));
+}
+
+#[test]
 fn failover_is_guarded_by_epoch_role_number_and_clock() {
     insta::assert_snapshot!(text(&Step::Failover {
         replica: replica("orders-1"),

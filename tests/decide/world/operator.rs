@@ -33,6 +33,7 @@ impl World {
                 silent_since: silent.then_some(0),
                 admin_refused: None,
                 rejoining_for: instance.rejoining_for,
+                retry: instance.rejoining_for >= quorate::decide::observation::RETRY,
                 cure: 0,
             };
             (n.clone(), replica)
