@@ -341,10 +341,10 @@ pub async fn remove_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: V
         let name = shared.database(&name).map_or(name, |known| known.name().to_string());
         if !group.state().committed.databases.contains_key(&name) {
             return Err(Message::new(
-                41_132,
+                41_133,
                 16,
                 format!(
-                    "Cannot join database '{name}' to availability group '{}'. The database is not part of the availability group.",
+                    "Cannot remove database '{name}' from availability group '{}'. Either the database does not belong to the availability group, or the database has not joined the group. Verify the database and availability group names, and retry the command specifying the correct names.",
                     group.name
                 ),
             ));

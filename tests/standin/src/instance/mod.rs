@@ -220,14 +220,19 @@ impl Instance {
         self.0.create(name).map(|_| ()).map_err(disk_error)
     }
 
-    /// DROP DATABASE; 3701 when it does not exist, 3752 while it is in a group.
+    /// DROP DATABASE; 3701 when it does not exist, 3708 a system database, 3702 in use, 3752 while it is in a group.
     pub async fn drop_database(&self, name: &str) -> SqlResult<()> {
-        if self.0.database(name).is_none() || SYSTEM.contains(&name) {
+        let Some(database) = self.0.database(name) else {
             return Err(Message::new(
                 3701,
                 11,
                 format!("Cannot drop the database '{name}', because it does not exist or you do not have permission."),
             ));
+        };
+        let name = database.name();
+        if SYSTEM.contains(&name) {
+            let text = format!("Cannot drop the database '{name}' because it is a system database.");
+            return Err(Message::new(3708, 16, text).state(4));
         }
         if self.0.group_of(name).is_some() {
             return Err(Message::new(
@@ -238,14 +243,24 @@ impl Instance {
                 ),
             ));
         }
+        if database.is_written() {
+            let text = format!("Cannot drop database \"{name}\" because it is currently in use.");
+            return Err(Message::new(3702, 16, text).state(3));
+        }
         self.0.databases().remove(name);
         self.0.entries().remove(name);
         self.0.save_entries().map_err(disk_error)?;
         Database::erase(&self.0.config.disk, name).map_err(disk_error)
     }
 
-    /// SET RECOVERY; leaving FULL ends the log chain.
+    /// SET RECOVERY; leaving FULL ends the log chain. 5058 for tempdb, 5052 while RESTORING, 1468 in a group.
     pub async fn set_recovery(&self, name: &str, full: bool) -> SqlResult<()> {
+        let database = self.0.database(name).ok_or_else(|| unknown(name))?;
+        let name = database.name();
+        if name == "tempdb" {
+            return Err(Message::new(5058, 16, "Option 'RECOVERY' cannot be set in database 'tempdb'."));
+        }
+        self.not_restoring(name)?;
         if !full && self.0.group_of(name).is_some() {
             return Err(Message::new(
                 1468,
@@ -261,14 +276,28 @@ impl Instance {
         })
     }
 
+    /// 5052: what ALTER DATABASE changes can be changed in a database that is RESTORING no more than it can be opened.
+    pub fn not_restoring(&self, name: &str) -> SqlResult<()> {
+        let name = self.0.database(name).map_or_else(|| name.to_string(), |known| known.name().to_string());
+        if self.0.entries().get(&name).is_some_and(|entry| entry.restoring) {
+            let text = "ALTER DATABASE is not permitted while a database is in the Restoring state.";
+            return Err(Message::new(5052, 16, text));
+        }
+        Ok(())
+    }
+
     /// BACKUP DATABASE: the stand-in keeps no backup, but the log chain starts.
     pub async fn backup_database(&self, name: &str) -> SqlResult<()> {
+        let database = self.0.database(name).ok_or_else(|| unknown(name))?;
+        let name = database.name();
         self.on_primary(name)?;
         self.0.change_entry(name, |entry| entry.log_chain = entry.full)
     }
 
     /// BACKUP LOG at `now`, microseconds since 1970; 4208 in SIMPLE, 4214 without a chain.
     pub async fn backup_log(&self, name: &str, now: i64) -> SqlResult<()> {
+        let database = self.0.database(name).ok_or_else(|| unknown(name))?;
+        let name = database.name();
         self.on_primary(name)?;
         match self.0.entries().get(name) {
             Some(entry) if !entry.full => {

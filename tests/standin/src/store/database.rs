@@ -112,6 +112,11 @@ impl Database {
         self.throw_out();
     }
 
+    /// Whether a transaction is open in it.
+    pub fn is_written(&self) -> bool {
+        self.writer.try_lock().is_err()
+    }
+
     fn owner(&self) -> Option<Arc<dyn Owner>> {
         lock(&self.owner).clone()
     }

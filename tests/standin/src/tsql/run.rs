@@ -1,13 +1,14 @@
 //! Control of flow: which statement runs next, and what an error ends.
 
 use super::{
-    ast::{Callee, Located, ObjectName, Statement},
+    ast::{Callee, DatabaseStatement, Located, ObjectName, Statement},
     parse::not_supported,
     raise::shown,
     read::LOCKED,
     session::{Out, Session},
 };
 use crate::{
+    ddl::GroupStatement,
     errors::{Message, SqlResult},
     value::{Output, SqlType, Value},
 };
@@ -236,11 +237,15 @@ impl Session {
             Statement::Object(statement) => self.object_statement(statement, out).await,
             Statement::Security(statement) => self.security_statement(statement).await,
             Statement::Database(statement) => {
-                self.no_transaction("ALTER DATABASE")?;
+                self.database_outside_transaction(statement)?;
                 self.database_statement(statement, out).await
             }
             Statement::Group(name, statement) => {
-                self.no_transaction("ALTER AVAILABILITY GROUP")?;
+                self.no_transaction(match statement {
+                    GroupStatement::Create { .. } => "CREATE AVAILABILITY GROUP",
+                    GroupStatement::Drop => "DROP AVAILABILITY GROUP",
+                    _ => "ALTER AVAILABILITY GROUP",
+                })?;
                 self.group_statement(name, statement, out).await
             }
             _ => Err(not_supported("This statement")),
@@ -267,6 +272,22 @@ impl Session {
         tokio::time::sleep(duration).await;
         out(Output::Done(None));
         Ok(())
+    }
+
+    /// 226, 574, 3021: each statement on a whole database has its own number for a transaction around it.
+    fn database_outside_transaction(&self, statement: &DatabaseStatement) -> SqlResult<()> {
+        let what = match statement {
+            DatabaseStatement::Drop { .. } => return self.no_transaction("DROP DATABASE"),
+            _ if self.depth == 0 => return Ok(()),
+            DatabaseStatement::Backup(_) | DatabaseStatement::BackupLog(_) => {
+                let text = "Cannot perform a backup or restore operation within a transaction.";
+                return Err(Message::new(3021, 16, text));
+            }
+            DatabaseStatement::Create(_) => "CREATE DATABASE",
+            _ => "ALTER DATABASE",
+        };
+        let text = format!("{what} statement not allowed within multi-statement transaction.");
+        Err(Message::new(226, 16, text).state(6))
     }
 
     /// 574

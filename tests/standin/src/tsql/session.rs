@@ -205,17 +205,20 @@ impl Session {
         out(Output::Done(None));
     }
 
-    /// Sends a message; 300 is followed by 297 as in SQL Server.
+    /// Sends a message; 300 is followed by 297 as in SQL Server, and what ALTER DATABASE refuses by 5069.
     pub(super) fn show(&self, mut message: Message, out: Out<'_>) {
         let line = message.line;
         // Severity 10 goes to the client as 0 (SQL Server docs, "Database Engine error severities").
         if message.class == 10 {
             message.class = 0;
         }
-        let denied = message.number == 300;
+        let second = match message.number {
+            300 => Some(Message::new(297, 16, "The user does not have permission to perform this action.")),
+            1468 | 5011 | 5052 | 5058 => Some(Message::new(5069, 16, "ALTER DATABASE statement failed.")),
+            _ => None,
+        };
         out(Output::Message(message));
-        if denied {
-            let mut second = Message::new(297, 16, "The user does not have permission to perform this action.");
+        if let Some(mut second) = second {
             second.line = line;
             out(Output::Message(second));
         }

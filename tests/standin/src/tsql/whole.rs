@@ -8,6 +8,7 @@ use crate::{
     catalog::{On, cannot},
     ddl::GroupStatement,
     errors::{Message, SqlResult},
+    instance::SYSTEM,
     value::Value,
 };
 
@@ -28,17 +29,20 @@ impl Session {
                 Ok(())
             }
             DatabaseStatement::Recovery(name, full) => {
-                self.owns(name)?;
+                self.alters(name)?;
                 instance.set_recovery(name, *full).await
             }
             DatabaseStatement::Hadr(name, statement) => {
-                self.owns(name)?;
+                self.alters(name)?;
                 for message in instance.execute_hadr(name, statement.clone()).await? {
                     self.show(message, out);
                 }
                 Ok(())
             }
-            DatabaseStatement::Ignored(name) => self.owns(name),
+            DatabaseStatement::Ignored(name) => {
+                self.alters(name)?;
+                instance.not_restoring(name)
+            }
             DatabaseStatement::Backup(name) => {
                 self.owns(name)?;
                 instance.backup_database(name).await?;
@@ -76,14 +80,27 @@ impl Session {
             let database = session.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             database.eq_ignore_ascii_case(name)
         });
-        if used {
+        if used && !SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(name)) {
             let text = format!("Cannot drop database \"{name}\" because it is currently in use.");
             return Err(Message::new(3702, 16, text).state(3));
         }
         instance.drop_database(name).await
     }
 
-    /// 5011 unless the login may alter the database.
+    /// 5011 unless the database is there and the login may alter it.
+    fn alters(&self, name: &str) -> SqlResult<()> {
+        self.owns(name).map_err(|_| {
+            Message::new(
+                5011,
+                14,
+                format!(
+                    "User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."
+                ),
+            )
+        })
+    }
+
+    /// 911 unless the database is there, 262 unless the login may do anything with it.
     fn owns(&self, name: &str) -> SqlResult<()> {
         let known = self.server.instance.shared().database(name).is_some();
         if !known {
@@ -98,13 +115,7 @@ impl Session {
         if allowed {
             return Ok(());
         }
-        Err(Message::new(
-            5011,
-            14,
-            format!(
-                "User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."
-            ),
-        ))
+        Err(Message::new(262, 14, format!("BACKUP DATABASE permission denied in database '{name}'.")))
     }
 
     pub(super) async fn group_statement(

@@ -61,11 +61,13 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
     }
     if c.accept(&["RECOVERY"]) {
         let model = c.keyword()?;
-        return match model.as_str() {
-            "FULL" => Ok(DatabaseStatement::Recovery(name, true)),
-            "SIMPLE" => Ok(DatabaseStatement::Recovery(name, false)),
-            _ => Err(c.unsupported(&format!("RECOVERY {model}"))),
+        let full = match model.as_str() {
+            "FULL" => true,
+            "SIMPLE" => false,
+            _ => return Err(c.unsupported(&format!("RECOVERY {model}"))),
         };
+        termination(c)?;
+        return Ok(DatabaseStatement::Recovery(name, full));
     }
     let option = c.keyword()?;
     let harmless = [
@@ -90,11 +92,17 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
     } else if option != "MULTI_USER" {
         c.keyword()?;
     }
+    termination(c)?;
+    Ok(DatabaseStatement::Ignored(name))
+}
+
+/// `WITH NO_WAIT | ROLLBACK IMMEDIATE`: nothing here waits for other sessions.
+fn termination(c: &mut Cursor) -> SqlResult<()> {
     if c.accept(&["WITH"]) {
         c.keyword()?;
         let _ = c.accept(&["IMMEDIATE"]);
     }
-    Ok(DatabaseStatement::Ignored(name))
+    Ok(())
 }
 
 fn backup(c: &mut Cursor) -> SqlResult<DatabaseStatement> {

@@ -13,7 +13,7 @@ const CREATE: &str = "CREATE AVAILABILITY GROUP [ag1] WITH (CLUSTER_TYPE = EXTER
     FOR REPLICA ON N'sql-0' WITH (ENDPOINT_URL = N'tcp://sql-0:5022', AVAILABILITY_MODE = SYNCHRONOUS_COMMIT, FAILOVER_MODE = EXTERNAL,
         SEEDING_MODE = AUTOMATIC, SECONDARY_ROLE (ALLOW_CONNECTIONS = ALL))";
 
-async fn grouped() -> (Server, Session) {
+pub(super) async fn grouped() -> (Server, Session) {
     let server = server().await;
     let mut session = login(&server, "sa", "").await.unwrap();
     run(&mut session, SETUP).await.fine();

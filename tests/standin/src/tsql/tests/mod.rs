@@ -2,6 +2,7 @@
 
 mod access;
 mod data;
+mod databases;
 mod flow;
 mod groups;
 mod queries;
