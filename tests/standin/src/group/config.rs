@@ -149,6 +149,9 @@ pub struct Copy {
     /// Databases whose files are being replaced by seeding: nothing in them counts.
     #[serde(default)]
     pub seeding: BTreeSet<String>,
+    /// What SET HADR asked for of databases that are not in `local`: to join (true), or to stay out (false).
+    #[serde(default)]
+    pub asked: BTreeMap<String, bool>,
     /// On a primary whose proposal is not committed yet: the configuration in force.
     #[serde(default)]
     pub in_force: Option<Config>,
@@ -166,6 +169,7 @@ impl Copy {
             local: BTreeSet::new(),
             suspended: BTreeMap::new(),
             seeding: BTreeSet::new(),
+            asked: BTreeMap::new(),
             in_force: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     config::{Config, ReplicaConfig},
-    roles::{Group, Role, Seeding},
+    roles::{Group, Role, Seeding, State},
     serve::{AbortOnDrop, read},
     transport::{self, Frame, Session, send_within},
 };
@@ -263,6 +263,7 @@ impl<'a> Following<'a> {
                 copy.config = config.clone();
                 copy.committed = committed;
                 copy.in_force = None;
+                copy.asked.retain(|name, _| config.databases.contains_key(name));
                 copy.promised = copy.promised.max(number);
             };
             self.group.persist(state, accept).map_err(io::Error::other)?;
@@ -289,25 +290,38 @@ impl<'a> Following<'a> {
         Ok(answers)
     }
 
-    /// Where the copy of a database stands. A copy that left this group is taken up again when the logs still agree.
+    /// Where the copy of a database stands. A copy that left this group is taken up again when the logs still agree: by
+    /// itself where seeding is automatic, else when SET HADR says so. What SET HADR OFF took out stays out.
     fn first_position(&self, database: String) -> io::Result<Frame> {
+        let there = self.shared.database(&database);
+        let automatic =
+            |state: &State| state.copy.config.replicas.get(&self.group.me).is_some_and(|own| own.seeding_mode == 0);
         let forks = self.group.as_secondary(self.reign, |state| {
             let id = state.copy.config.databases.get(&database).map(|config| config.id);
-            let adopted = !state.copy.local.contains(&database) && self.shared.left(&database) == id && id.is_some();
+            let left = !state.copy.local.contains(&database) && self.shared.left(&database) == id && id.is_some();
+            let asked = state.copy.asked.get(&database).copied();
+            if asked == Some(false) && there.is_some() {
+                return Ok(None);
+            }
+            let adopted = left && asked.unwrap_or_else(|| automatic(state));
             if adopted {
                 let adopt = |copy: &mut super::Copy| {
+                    copy.asked.remove(&database);
                     copy.local.insert(database.clone());
                 };
                 self.group.persist(state, adopt).map_err(io::Error::other)?;
                 self.shared.set_restoring(&database, None).map_err(io::Error::other)?;
             }
-            let mine = self.shared.database(&database).filter(|_| state.copy.local.contains(&database));
-            if let Some(local) = mine.as_ref().filter(|_| adopted) {
+            let mine = there.as_ref().filter(|_| state.copy.local.contains(&database));
+            if let Some(local) = mine.filter(|_| adopted) {
                 local.set_owner(Some(super::primary::owner(self.group)));
             }
-            Ok(mine.map(|local| local.forks()).unwrap_or_default())
+            Ok(Some(mine.map(|local| local.forks()).unwrap_or_default()))
         })?;
-        Ok(Frame::Position { database, forks })
+        Ok(match forks {
+            Some(forks) => Frame::Position { database, forks },
+            None => Frame::Left { database },
+        })
     }
 
     /// Tells the primary what is suspended here.

@@ -253,6 +253,17 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
     Ok(())
 }
 
+/// 35249
+pub fn system_database(name: &str) -> Message {
+    Message::new(
+        35_249,
+        16,
+        format!(
+            "An attempt to add or join a system database, '{name}', to an availability group failed. Specify only user databases for this operation."
+        ),
+    )
+}
+
 /// A database that may be added. Errors: 35238, 35249, 35280, 35244, 1475.
 fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<Database>> {
     let Some(database) = shared.database(name) else {
@@ -267,13 +278,7 @@ fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<
     };
     let name = database.name();
     if SYSTEM.contains(&name) {
-        return Err(Message::new(
-            35_249,
-            16,
-            format!(
-                "An attempt to add or join a system database, '{name}', to an availability group failed. Specify only user databases for this operation."
-            ),
-        ));
+        return Err(system_database(name));
     }
     if group.state().committed.databases.contains_key(name) {
         return Err(Message::new(

@@ -241,6 +241,10 @@ impl Serving<'_> {
                 self.group.hardened(self.partner, self.id, &database, lsn, redone);
             }
             Frame::Position { database, forks } => return self.start(&database, &forks).await,
+            Frame::Left { database } => {
+                self.sent.records.remove(&database);
+                self.group.without(self.partner, self.id, &database);
+            }
             Frame::Suspended { database, reason } => {
                 self.sent.records.remove(&database);
                 self.group.suspended(self.partner, self.id, &database, reason);

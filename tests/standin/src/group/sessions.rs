@@ -98,4 +98,15 @@ impl Group {
         tracing::info!(group = self.name, partner, database, reason, "data movement has been suspended (35264)");
         self.reconcile();
     }
+
+    /// A partner has no copy of a database that counts, and gets none.
+    pub fn without(self: &Arc<Self>, partner: &str, session: u64, database: &str) {
+        let mut state = self.state();
+        let Some(entry) = state.partners.get_mut(partner).filter(|entry| entry.session == session) else { return };
+        entry.hardened.remove(database);
+        entry.redone.remove(database);
+        entry.reseeding.insert(database.into());
+        drop(state);
+        self.reconcile();
+    }
 }

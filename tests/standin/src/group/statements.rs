@@ -26,13 +26,7 @@ pub async fn execute(
     statement: GroupStatement,
     external: bool,
 ) -> SqlResult<Vec<Message>> {
-    if !shared.config.hadr_enabled {
-        return Err(Message::new(
-            47_105,
-            16,
-            "The Always On Availability Groups feature must be enabled for this server instance before you can perform availability group operations. Please enable the feature, then retry the operation.",
-        ));
-    }
+    enabled(shared)?;
     let group = shared.group(name);
     match (statement, group) {
         (GroupStatement::Create { options, databases, replicas }, None) => {
@@ -61,6 +55,18 @@ pub async fn execute(
         (statement, Some(group)) => alter(shared, &group, statement, external).await?,
     }
     Ok(vec![])
+}
+
+/// 47105
+pub fn enabled(shared: &Shared) -> SqlResult<()> {
+    if shared.config.hadr_enabled {
+        return Ok(());
+    }
+    Err(Message::new(
+        47_105,
+        16,
+        "The Always On Availability Groups feature must be enabled for this server instance before you can perform availability group operations. Please enable the feature, then retry the operation.",
+    ))
 }
 
 /// 15151

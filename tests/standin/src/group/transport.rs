@@ -88,6 +88,11 @@ pub enum Frame {
         /// Forks of the log; empty: no copy here.
         forks: Vec<(u64, u64)>,
     },
+    /// A database was taken out of the group on the secondary: it has a copy that does not count, and wants no other.
+    Left {
+        /// Name.
+        database: String,
+    },
     /// Cut the log after this: nobody acknowledged what follows.
     Cut {
         /// Name.

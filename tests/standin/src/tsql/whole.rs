@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     catalog::{On, cannot},
-    ddl::GroupStatement,
+    ddl::{GroupStatement, HadrStatement},
     errors::{Message, SqlResult},
     instance::SYSTEM,
     value::Value,
@@ -33,7 +33,7 @@ impl Session {
                 instance.set_recovery(name, *full).await
             }
             DatabaseStatement::Hadr(name, statement) => {
-                self.alters(name)?;
+                self.may_move(name, statement)?;
                 for message in instance.execute_hadr(name, statement.clone()).await? {
                     self.show(message, out);
                 }
@@ -98,6 +98,16 @@ impl Session {
                 ),
             )
         })
+    }
+
+    /// SET HADR: as for every ALTER DATABASE, but that a database to join is missing has a number of its own, 41148.
+    fn may_move(&self, name: &str, statement: &HadrStatement) -> SqlResult<()> {
+        let missing = self.server.instance.shared().database(name).is_none();
+        let joins = matches!(statement, HadrStatement::Join(_));
+        if joins && missing && self.holds("ALTER ANY DATABASE", &On::Server) {
+            return Ok(());
+        }
+        self.alters(name)
     }
 
     /// 911 unless the database is there, 262 unless the login may do anything with it.

@@ -6,6 +6,7 @@ mod databases;
 mod flow;
 mod groups;
 mod queries;
+mod replicas;
 mod server;
 mod setup;
 
