@@ -157,6 +157,15 @@ fn database_cluster_states(state: &State, _: &str) -> Rows {
     rows
 }
 
+/// `failure_state_desc`; 100 and 200 more say on which side it happened.
+fn failed(failure: i64) -> &'static str {
+    match failure % 100 {
+        3 => "Request Denied",
+        23 => "Database With Name Already Exists",
+        _ => "Seeding",
+    }
+}
+
 fn seeding(state: &State, _: &str) -> Rows {
     let mut rows = Rows::new();
     for group in moments(state) {
@@ -173,9 +182,9 @@ fn seeding(state: &State, _: &str) -> Rows {
                 maybe(database, Value::Guid),
                 Value::Bit(operation.source),
                 text(operation.state),
-                Value::Bit(true),
+                Value::Bit(operation.state == "COMPLETED"),
                 maybe(failure, int),
-                maybe(failure, |_| text("Seeding")),
+                maybe(failure, |failure| text(failed(failure))),
                 maybe(failure, |_| int(0)),
                 int(1),
             ]);

@@ -258,3 +258,32 @@ async fn set_hadr_raises_the_documented_numbers() {
     let join = "ALTER DATABASE shop SET HADR AVAILABILITY GROUP = ag";
     assert_eq!(replicas.numbers(2, join).await, [35_250], "there is no primary to join");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_create_databases_is_seeded_nothing_new_and_keeps_what_it_has() {
+    let mut replicas = Replicas::with_shop().await;
+    replicas.fine(1, "ALTER AVAILABILITY GROUP [ag] DENY CREATE ANY DATABASE").await;
+    replicas.fine(0, "CREATE DATABASE more; BACKUP DATABASE more TO DISK = N'NUL'; ALTER AVAILABILITY GROUP ag ADD DATABASE more").await;
+    let more = READY.replace("N'shop'", "N'more'");
+    replicas.until(0, &more, &["sql-0", "sql-2"]).await;
+    let seeding =
+        "SELECT TOP 1 s.current_state, s.is_source, s.performed_seeding, s.failure_state, s.failure_state_desc
+        FROM sys.dm_hadr_automatic_seeding AS s ORDER BY s.start_time DESC";
+    replicas.until(1, seeding, &["FAILED", "0", "0", "203", "Request Denied"]).await;
+    let source = "SELECT r.replica_server_name, s.is_source FROM sys.dm_hadr_automatic_seeding AS s
+        JOIN sys.availability_replicas AS r ON r.replica_id = s.ag_remote_replica_id WHERE s.current_state = N'FAILED'";
+    replicas.until(0, source, &["sql-1", "1"]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    replicas.until(0, &more, &["sql-0", "sql-2"]).await;
+    replicas.until(0, READY, &["sql-0", "sql-1", "sql-2"]).await;
+    replicas.fine(1, GRANT).await;
+    replicas.until(0, &more, &["sql-0", "sql-1", "sql-2"]).await;
+    for (on, sql, number) in [
+        (1, "ALTER AVAILABILITY GROUP [other] DENY CREATE ANY DATABASE", 15_151),
+        (1, "USE shop; ALTER AVAILABILITY GROUP [ag] DENY CREATE ANY DATABASE", 35_208),
+        (1, "USE master; BEGIN TRAN; ALTER AVAILABILITY GROUP [ag] DENY CREATE ANY DATABASE; ROLLBACK", 574),
+        (1, "ALTER AVAILABILITY GROUP [ag] DENY CREATE DATABASE", 102),
+    ] {
+        assert_eq!(replicas.numbers(on, sql).await, [number], "{sql}");
+    }
+}
