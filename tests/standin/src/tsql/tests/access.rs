@@ -227,3 +227,31 @@ async fn the_least_rights_of_a_pacemaker_login_are_enough() {
     run(&mut app, "SELECT name FROM sys.certificates; SELECT name FROM sys.availability_groups").await.fine();
     assert_eq!(run(&mut app, "DELETE FROM dbo.state").await.numbers(), [229]);
 }
+
+#[tokio::test]
+async fn an_endpoint_is_dropped_by_who_controls_it_and_takes_its_permissions_along() {
+    let (server, mut admin, mut app) = with_login("").await;
+    let own = "CREATE MASTER KEY ENCRYPTION BY PASSWORD = 'Secret-1-word'; CREATE CERTIFICATE own WITH SUBJECT = 'own'";
+    let endpoint = "CREATE ENDPOINT ep STATE = STARTED AS TCP (LISTENER_PORT = 5022) FOR DATABASE_MIRRORING (ROLE = ALL, AUTHENTICATION = CERTIFICATE own, ENCRYPTION = REQUIRED ALGORITHM AES)";
+    run(&mut admin, &format!("{own}; {endpoint}; GRANT CONNECT ON ENDPOINT::ep TO app")).await.fine();
+    assert_eq!(run(&mut admin, "DROP ENDPOINT other").await.numbers(), [15_151]);
+    assert_eq!(run(&mut admin, &endpoint.replace("ep STATE", "other STATE")).await.numbers(), [7862]);
+    assert_eq!(run(&mut admin, "DROP CERTIFICATE own").await.numbers(), [15_352]);
+    let refused = run(&mut app, "DROP ENDPOINT ep").await.errors.remove(0);
+    assert_eq!(
+        (refused.number, refused.text.as_str()),
+        (15_151, "Cannot drop the endpoint 'ep', because it does not exist or you do not have permission.")
+    );
+    run(&mut admin, "GRANT CONTROL ON ENDPOINT::ep TO app").await.fine();
+    run(&mut app, "DROP ENDPOINT ep").await.fine();
+    assert!(server.catalog.endpoint().is_none());
+    assert_eq!(run(&mut admin, "DROP ENDPOINT ep").await.numbers(), [15_151]);
+    run(&mut admin, endpoint).await.fine();
+    let left =
+        "SELECT COUNT(*) FROM sys.server_permissions WHERE class = 105 AND grantee_principal_id = SUSER_ID(N'app')";
+    assert_eq!(run(&mut admin, left).await.row(), ["0"], "another endpoint of that name grants nothing");
+    assert_eq!(run(&mut app, "DROP ENDPOINT ep").await.numbers(), [15_151]);
+    run(&mut admin, "GRANT ALTER ANY ENDPOINT TO app").await.fine();
+    run(&mut app, "DROP ENDPOINT ep").await.fine();
+    run(&mut admin, "DROP CERTIFICATE own").await.fine();
+}

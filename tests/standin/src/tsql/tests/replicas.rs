@@ -287,3 +287,29 @@ async fn who_may_not_create_databases_is_seeded_nothing_new_and_keeps_what_it_ha
         assert_eq!(replicas.numbers(on, sql).await, [number], "{sql}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_endpoint_ends_the_sessions_of_its_replica_until_there_is_another() {
+    let mut replicas = Replicas::with_shop().await;
+    let connected = "SELECT s.connected_state_desc FROM sys.dm_hadr_availability_replica_states AS s
+        JOIN sys.availability_replicas AS r ON r.replica_id = s.replica_id WHERE r.replica_server_name = N'sql-1'";
+    replicas.until(0, connected, &["CONNECTED"]).await;
+    replicas.fine(1, "DROP ENDPOINT [EP]").await;
+    for view in ["sys.endpoints", "sys.database_mirroring_endpoints", "sys.tcp_endpoints"] {
+        let sql = format!("SELECT COUNT(*) FROM {view} WHERE name = N'ep'");
+        assert_eq!(replicas.fine(1, &sql).await.row(), ["0"], "{view}");
+    }
+    replicas.until(0, connected, &["DISCONNECTED"]).await;
+    replicas.until(0, READY, &["sql-0", "sql-2"]).await;
+    replicas.until(1, connected, &["DISCONNECTED"]).await;
+    replicas.fine(0, "INSERT INTO shop.dbo.t VALUES (1)").await;
+    replicas.fine(1, ENDPOINT).await;
+    replicas.until(0, READY, &["sql-0", "sql-1", "sql-2"]).await;
+    replicas.until(1, ROWS, &["1"]).await;
+    // On the primary it ends all of them.
+    replicas.fine(0, "DROP ENDPOINT ep").await;
+    replicas.until(2, &connected.replace("sql-1", "sql-2"), &["DISCONNECTED"]).await;
+    replicas.until(1, connected, &["DISCONNECTED"]).await;
+    replicas.fine(0, ENDPOINT).await;
+    replicas.until(0, READY, &["sql-0", "sql-1", "sql-2"]).await;
+}
