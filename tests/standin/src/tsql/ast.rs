@@ -95,6 +95,17 @@ pub enum ConstraintKind {
     Check(Expr),
 }
 
+/// What becomes of an object that is there already, and of one that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Definition {
+    /// CREATE: it must not be there.
+    Create,
+    /// CREATE OR ALTER
+    CreateOrAlter,
+    /// ALTER: it must be there.
+    Alter,
+}
+
 /// Statements on tables and other objects of a database.
 #[derive(Clone, Debug)]
 pub enum ObjectStatement {
@@ -110,10 +121,10 @@ pub enum ObjectStatement {
     CreateIndex { name: String, table: ObjectName, unique: bool, columns: Vec<String> },
     /// DROP INDEX
     DropIndex { name: String, table: ObjectName, if_exists: bool },
-    /// CREATE VIEW: name, text of its query.
-    CreateView { name: ObjectName, or_alter: bool, query: Box<Query>, text: String },
+    /// CREATE VIEW
+    CreateView { name: ObjectName, how: Definition, query: Box<Query> },
     /// CREATE PROCEDURE: name, parameters, text of its body.
-    CreateProcedure { name: ObjectName, or_alter: bool, parameters: Vec<ProcedureParameter>, text: String },
+    CreateProcedure { name: ObjectName, how: Definition, parameters: Vec<ProcedureParameter>, text: String },
     /// TRUNCATE TABLE
     Truncate(ObjectName),
     /// CREATE SCHEMA

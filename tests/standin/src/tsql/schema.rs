@@ -63,6 +63,21 @@ fn failed(error: rusqlite::Error) -> Message {
     Message::new(50_000, 16, error.to_string())
 }
 
+fn columns(connection: &Connection, object: &str) -> rusqlite::Result<Vec<ColumnInfo>> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?1) ORDER BY cid")?;
+    let rows = statement.query_map([object], |row| {
+        let declared: String = row.get::<_, Option<String>>(1)?.unwrap_or_default();
+        Ok(ColumnInfo {
+            name: row.get(0)?,
+            kind: kind::from_text(&declared, None).unwrap_or(SqlType::Variant),
+            not_null: row.get::<_, i64>(2)? != 0,
+            key: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
 impl Schema {
     /// Reads it.
     pub fn load(connection: &Connection) -> SqlResult<Self> {
@@ -73,32 +88,21 @@ impl Schema {
         let mut schema = Self::default();
         let mut own = false;
         let mut statement = connection.prepare_cached(
-            "SELECT m.name, m.type, p.name, p.type, p.\"notnull\", p.pk FROM sqlite_master AS m \
-             LEFT JOIN pragma_table_info(m.name) AS p ON true \
-             WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY m.name, p.cid",
+            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') \
+             AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY name",
         )?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
+        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (name, kind) in names.collect::<rusqlite::Result<Vec<(String, String)>>>()? {
             if name.starts_with('~') {
                 own = true;
                 continue;
             }
-            if schema.objects.last().is_none_or(|object| object.name != name) {
-                let kind = if row.get::<_, String>(1)? == "view" { 'V' } else { 'U' };
-                schema.objects.push(ObjectInfo { name, kind, columns: vec![] });
-            }
-            if let (Some(object), Some(column)) = (schema.objects.last_mut(), row.get::<_, Option<String>>(2)?) {
-                let declared: String = row.get::<_, Option<String>>(3)?.unwrap_or_default();
-                object.columns.push(ColumnInfo {
-                    name: column,
-                    kind: kind::from_text(&declared, None).unwrap_or(SqlType::Variant),
-                    not_null: row.get::<_, i64>(4)? != 0,
-                    key: row.get(5)?,
-                });
-            }
+            let columns = columns(connection, &name);
+            let kind = if kind == "view" { 'V' } else { 'U' };
+            // A view whose tables are gone is still there, and nobody knows its columns.
+            let columns = if kind == 'V' { columns.unwrap_or_default() } else { columns? };
+            schema.objects.push(ObjectInfo { name, kind, columns });
         }
-        drop(rows);
         if own {
             let mut statement = connection.prepare_cached("SELECT name FROM `~modules` WHERE kind = 'P'")?;
             let names = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;

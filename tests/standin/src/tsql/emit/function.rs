@@ -256,7 +256,7 @@ impl Emitter<'_> {
     /// row unless the statement is replayed elsewhere.
     fn moment(&mut self, name: &str) -> Option<Piece> {
         let now = literal(&convert::moment_text(self.facts.now()));
-        Some(match name {
+        let piece = match name {
             "getdate" | "getutcdate" | "current_timestamp" => {
                 Piece::new(format!("tsql_cast({now}, 'datetime', NULL)"), Some(SqlType::DateTime))
             }
@@ -276,7 +276,9 @@ impl Emitter<'_> {
                 Piece::new(format!("{value:?}"), Some(SqlType::Float))
             }
             _ => return None,
-        })
+        };
+        self.used.drawn = true;
+        Some(piece)
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Used {
     pub tables: BTreeSet<(String, String)>,
     /// A function that asks the server is called.
     pub state: bool,
+    /// The time or a random value became a constant of the statement.
+    pub drawn: bool,
 }
 
 /// A query in SQLite's language.

@@ -2,10 +2,11 @@
 
 mod index;
 mod table;
+mod view;
 
 use super::{
-    ast::{ObjectName, ObjectStatement, ProcedureParameter},
-    emit::{Emitter, quote, resolve},
+    ast::{Definition, ObjectName, ObjectStatement, ProcedureParameter},
+    emit::{quote, resolve},
     kind,
     parse::not_supported,
     read::SessionFacts,
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::errors::{Message, SqlResult};
 use rusqlite::types::Value as Lite;
-use sqlparser::ast::Query;
 
 type Statements = Vec<(String, Vec<(String, Lite)>)>;
 
@@ -37,6 +37,22 @@ fn missing(what: &str, name: &str) -> Message {
     )
     .state(5)
 }
+
+/// 3705
+fn other_kind(what: &str, name: &str, kind: char) -> Message {
+    let is = match kind {
+        'U' => "table",
+        'V' => "view",
+        _ => "procedure",
+    };
+    let (verb, right) = (what.to_uppercase(), is.to_uppercase());
+    Message::new(
+        3705,
+        16,
+        format!("Cannot use DROP {verb} with '{name}' because '{name}' is a {is}. Use DROP {right}."),
+    )
+}
+
 impl Session {
     pub(super) async fn object_statement(&mut self, statement: &ObjectStatement, _out: Out<'_>) -> SqlResult<()> {
         match statement {
@@ -55,39 +71,23 @@ impl Session {
                 self.create_index(name, table, *unique, columns).await
             }
             ObjectStatement::DropIndex { name, table, if_exists } => self.drop_index(name, table, *if_exists).await,
-            ObjectStatement::CreateView { name, or_alter, query, .. } => self.create_view(name, *or_alter, query).await,
-            ObjectStatement::CreateProcedure { name, or_alter, parameters, text } => {
-                self.create_procedure(name, *or_alter, parameters, text).await
+            ObjectStatement::CreateView { name, how, query } => self.create_view(name, *how, query).await,
+            ObjectStatement::CreateProcedure { name, how, parameters, text } => {
+                self.create_procedure(name, *how, parameters, text).await
             }
             ObjectStatement::Truncate(table) => self.truncate(table).await,
             ObjectStatement::CreateSchema(name) => self.create_schema(name).await,
         }
     }
 
-    async fn create_view(&mut self, name: &ObjectName, or_alter: bool, query: &Query) -> SqlResult<()> {
-        let (database, view) = self.new_object(name, "CREATE VIEW", or_alter, 'V')?;
-        let facts = SessionFacts::new(self);
-        let emitted = Emitter::new(&facts, true).whole_query(query).map_err(|message| facts.decide(message))?;
-        let foreign = emitted.used.databases.iter().any(|d| *d != database);
-        if !emitted.used.views.is_empty() || emitted.used.state || foreign {
-            return Err(not_supported("A view over system views, other databases or functions of the server"));
-        }
-        let sql = emitted.sql.replace("main.`", "`");
-        let statements = vec![
-            (format!("DROP VIEW IF EXISTS main.{}", quote(&view)), vec![]),
-            (format!("CREATE VIEW main.{} AS {sql}", quote(&view)), vec![]),
-        ];
-        self.write_all(&database, &statements).await
-    }
-
     async fn create_procedure(
         &mut self,
         name: &ObjectName,
-        or_alter: bool,
+        how: Definition,
         parameters: &[ProcedureParameter],
         text: &str,
     ) -> SqlResult<()> {
-        let (database, procedure) = self.new_object(name, "CREATE PROCEDURE", or_alter, 'P')?;
+        let (database, procedure) = self.new_object(name, "CREATE PROCEDURE", how, 'P')?;
         let declared: Vec<String> = parameters
             .iter()
             .map(|p| {
@@ -138,12 +138,12 @@ impl Session {
         Ok((database, found, schema))
     }
 
-    /// Where a new object goes: 262, 2714, 2760.
+    /// Where a new object goes: 262, 2714, 2760; 208 when it is to be altered and not there.
     fn new_object(
         &self,
         name: &ObjectName,
         permission: &str,
-        replace: bool,
+        how: Definition,
         kind: char,
     ) -> SqlResult<(String, String)> {
         let (database, object) = resolve(&SessionFacts::new(self), name);
@@ -165,8 +165,10 @@ impl Session {
                 ),
             ));
         }
-        if schema.object(&object).is_some_and(|found| !(replace && found.kind == kind)) {
-            return Err(taken(&name.name));
+        match schema.object(&object) {
+            Some(found) if how == Definition::Create || found.kind != kind => return Err(taken(&name.name)),
+            None if how == Definition::Alter => return Err(invalid_object(name)),
+            _ => {}
         }
         Ok((database, object))
     }
@@ -179,8 +181,11 @@ impl Session {
             "view" => 'V',
             _ => 'P',
         };
-        let found = schema.object(&object).filter(|found| found.kind == kind);
-        let Some(found) = found else {
+        let known = schema.object(&object);
+        if let Some(other) = known.filter(|found| found.kind != kind) {
+            return Err(other_kind(what, &name.name, other.kind));
+        }
+        let Some(found) = known else {
             return if if_exists { Ok(()) } else { Err(missing(what, &name.name)) };
         };
         if database != "tempdb" {

@@ -4,7 +4,7 @@ use super::{Statements, named};
 use crate::{
     errors::{Message, SqlResult},
     tsql::{
-        ast::{ColumnDefinition, Constraint, ConstraintKind, ObjectName},
+        ast::{ColumnDefinition, Constraint, ConstraintKind, Definition, ObjectName},
         emit::{Emitter, quote, resolve},
         kind,
         parse::not_supported,
@@ -33,7 +33,7 @@ impl Session {
         columns: &[ColumnDefinition],
         constraints: &[Constraint],
     ) -> SqlResult<()> {
-        let (database, table) = self.new_object(name, "CREATE TABLE", false, 'U')?;
+        let (database, table) = self.new_object(name, "CREATE TABLE", Definition::Create, 'U')?;
         let mut statements = setup();
         let mut parts = Vec::new();
         for column in columns {

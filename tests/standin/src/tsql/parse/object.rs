@@ -2,8 +2,10 @@
 
 use super::Cursor;
 use crate::{
-    errors::SqlResult,
-    tsql::ast::{ColumnDefinition, Constraint, ConstraintKind, ObjectStatement, ProcedureParameter, Statement},
+    errors::{Message, SqlResult},
+    tsql::ast::{
+        ColumnDefinition, Constraint, ConstraintKind, Definition, ObjectStatement, ProcedureParameter, Statement,
+    },
 };
 use sqlparser::tokenizer::Token;
 
@@ -11,9 +13,9 @@ use sqlparser::tokenizer::Token;
 pub fn parse(c: &mut Cursor) -> SqlResult<Option<Statement>> {
     let start = c.position();
     let found = if c.accept(&["CREATE"]) {
-        create(c)?
+        create(c, start == 0)?
     } else if c.accept(&["ALTER"]) {
-        alter(c)?
+        alter(c, start == 0)?
     } else if c.accept(&["DROP"]) {
         drop_object(c)?
     } else if c.accept(&["TRUNCATE", "TABLE"]) {
@@ -27,8 +29,9 @@ pub fn parse(c: &mut Cursor) -> SqlResult<Option<Statement>> {
     Ok(found.map(Statement::Object))
 }
 
-fn create(c: &mut Cursor) -> SqlResult<Option<ObjectStatement>> {
-    let or_alter = c.accept(&["OR", "ALTER"]);
+/// `first`: nothing of the batch stands before it.
+fn create(c: &mut Cursor, first: bool) -> SqlResult<Option<ObjectStatement>> {
+    let how = if c.accept(&["OR", "ALTER"]) { Definition::CreateOrAlter } else { Definition::Create };
     if c.accept(&["TABLE"]) {
         return table(c).map(Some);
     }
@@ -40,10 +43,10 @@ fn create(c: &mut Cursor) -> SqlResult<Option<ObjectStatement>> {
         return Ok(Some(ObjectStatement::CreateSchema(name)));
     }
     if c.accept(&["VIEW"]) {
-        return view(c, or_alter).map(Some);
+        return view(c, how, first).map(Some);
     }
     if c.accept(&["PROCEDURE"]) || c.accept(&["PROC"]) {
-        return procedure(c, or_alter).map(Some);
+        return procedure(c, how).map(Some);
     }
     let unique = c.is("UNIQUE");
     let skipped = usize::from(unique);
@@ -227,12 +230,12 @@ fn constraint(c: &mut Cursor, column: Option<&str>) -> SqlResult<Constraint> {
     Ok(Constraint { name, kind })
 }
 
-fn alter(c: &mut Cursor) -> SqlResult<Option<ObjectStatement>> {
+fn alter(c: &mut Cursor, first: bool) -> SqlResult<Option<ObjectStatement>> {
     if c.accept(&["VIEW"]) {
-        return view(c, true).map(Some);
+        return view(c, Definition::Alter, first).map(Some);
     }
     if c.accept(&["PROCEDURE"]) || c.accept(&["PROC"]) {
-        return procedure(c, true).map(Some);
+        return procedure(c, Definition::Alter).map(Some);
     }
     if !c.accept(&["TABLE"]) {
         return Ok(None);
@@ -283,17 +286,31 @@ fn drop_object(c: &mut Cursor) -> SqlResult<Option<ObjectStatement>> {
     Ok(Some(ObjectStatement::Drop { what, if_exists, names }))
 }
 
-fn view(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
+/// A view is a batch of its own: 111, and 156 for what follows it.
+fn view(c: &mut Cursor, how: Definition, first: bool) -> SqlResult<ObjectStatement> {
+    if !first {
+        let verb = if how == Definition::Alter { "ALTER" } else { "CREATE" };
+        let text = format!("'{verb} VIEW' must be the first statement in a query batch.");
+        return Err(Message::new(111, 15, text));
+    }
     let name = c.object_name()?;
+    if name.database.is_some() {
+        return Err(Message::new(
+            166,
+            15,
+            "'CREATE/ALTER VIEW' does not allow specifying the database name as a prefix to the object name.",
+        ));
+    }
     if *c.token(0) == Token::LParen || c.is("WITH") {
         return Err(c.unsupported("A column list or option of a view"));
     }
     c.expect(&["AS"])?;
-    let start = c.position();
     let query = c.query()?;
-    c.back_to(start);
-    let text = c.rest();
-    Ok(ObjectStatement::CreateView { name, or_alter, query, text: text.trim_end().trim_end_matches(';').into() })
+    while c.accept_symbol(&Token::SemiColon) {}
+    if !c.is_done() {
+        return Err(c.wrong());
+    }
+    Ok(ObjectStatement::CreateView { name, how, query })
 }
 
 /// `@a int = 1 OUTPUT, ..`
@@ -314,7 +331,7 @@ pub(super) fn parameters(c: &mut Cursor) -> SqlResult<Vec<ProcedureParameter>> {
     Ok(parameters)
 }
 
-fn procedure(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
+fn procedure(c: &mut Cursor, how: Definition) -> SqlResult<ObjectStatement> {
     let name = c.object_name()?;
     let parens = c.accept_symbol(&Token::LParen);
     let parameters = parameters(c)?;
@@ -327,5 +344,5 @@ fn procedure(c: &mut Cursor, or_alter: bool) -> SqlResult<ObjectStatement> {
     c.expect(&["AS"])?;
     let text = c.rest();
     super::batch(&text, c.variables.iter().cloned())?;
-    Ok(ObjectStatement::CreateProcedure { name, or_alter, parameters, text })
+    Ok(ObjectStatement::CreateProcedure { name, how, parameters, text })
 }

@@ -9,6 +9,7 @@ mod queries;
 mod replicas;
 mod server;
 mod setup;
+mod views;
 
 use crate::{
     errors::Message,
