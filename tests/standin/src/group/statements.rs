@@ -8,6 +8,7 @@ use crate::{
     ddl::{GroupOptions, GroupStatement, ReplicaOptions},
     errors::{Message, SqlResult},
     instance::Shared,
+    tsql::parse::not_supported,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -108,13 +109,7 @@ async fn create(
     databases: Vec<String>,
     replicas: Vec<(String, ReplicaOptions)>,
 ) -> SqlResult<()> {
-    if options.cluster_type.as_deref() != Some("EXTERNAL") {
-        return Err(Message::new(
-            50_001,
-            16,
-            "CREATE AVAILABILITY GROUP with a CLUSTER_TYPE other than EXTERNAL is not supported by the stand-in.",
-        ));
-    }
+    supported(options)?;
     let members = members(shared, name, replicas)?;
     let config = Config {
         number: 1 << 32 | 1,
@@ -126,7 +121,7 @@ async fn create(
         db_failover: options.db_failover.unwrap_or(false),
         failure_condition_level: options.failure_condition_level.unwrap_or(3),
         health_check_timeout: options.health_check_timeout.unwrap_or(30_000),
-        automated_backup_preference: 2,
+        automated_backup_preference: backup_preference(options.automated_backup_preference.as_deref()),
         external_lease: options.write_lease_validity.is_some(),
     };
     super::valid::check(shared, &config, "CREATE AVAILABILITY GROUP")?;
@@ -139,6 +134,37 @@ async fn create(
         super::membership::add_databases(shared, &group, databases).await?;
     }
     Ok(())
+}
+
+/// 40517 for every kind of group and option that CREATE takes in and the stand-in does not act on.
+fn supported(options: &GroupOptions) -> SqlResult<()> {
+    let external = options.cluster_type.as_deref() == Some("EXTERNAL");
+    if !external {
+        return Err(not_supported("A CLUSTER_TYPE other than EXTERNAL in CREATE AVAILABILITY GROUP"));
+    }
+    if options.basic {
+        return Err(not_supported("A BASIC availability group"));
+    }
+    if options.distributed {
+        return Err(not_supported("A distributed availability group"));
+    }
+    if options.contained {
+        return Err(not_supported("A CONTAINED availability group"));
+    }
+    if options.dtc_per_db == Some(true) {
+        return Err(not_supported("DTC_SUPPORT = PER_DB"));
+    }
+    Ok(())
+}
+
+/// `automated_backup_preference`
+fn backup_preference(word: Option<&str>) -> u8 {
+    match word {
+        Some("PRIMARY") => 0,
+        Some("SECONDARY_ONLY") => 1,
+        Some("NONE") => 3,
+        _ => 2,
+    }
 }
 
 /// The replicas of a new group; this instance is one of them and joined. Errors: 35235, 35237, 47121.

@@ -169,14 +169,19 @@ fn group_option(c: &mut Cursor, options: &mut GroupOptions) -> SqlResult<()> {
                     options.cluster_type = Some(kind);
                 }
                 "DB_FAILOVER" => options.db_failover = Some(on_off(c)?),
-                "DTC_SUPPORT" => options.dtc_per_db = Some(c.keyword()? == "PER_DB"),
+                "DTC_SUPPORT" => {
+                    options.dtc_per_db = one_of(c, &["PER_DB", "NONE"])?.map(|word| word == "PER_DB");
+                }
                 "REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT" => {
                     options.required_synchronized_secondaries_to_commit = Some(c.integer()?);
                 }
                 "WRITE_LEASE_VALIDITY" => options.write_lease_validity = Some(c.integer()?),
                 "FAILURE_CONDITION_LEVEL" => options.failure_condition_level = Some(c.integer()?),
                 "HEALTH_CHECK_TIMEOUT" => options.health_check_timeout = Some(c.integer()?),
-                "AUTOMATED_BACKUP_PREFERENCE" => options.automated_backup_preference = Some(c.keyword()?),
+                "AUTOMATED_BACKUP_PREFERENCE" => {
+                    options.automated_backup_preference =
+                        one_of(c, &["PRIMARY", "SECONDARY_ONLY", "SECONDARY", "NONE"])?;
+                }
                 _ => {
                     c.back_to(start);
                     return Err(c.wrong());

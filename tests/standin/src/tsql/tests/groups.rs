@@ -224,3 +224,34 @@ async fn sp_server_diagnostics_takes_five_seconds() {
     assert_eq!(names, ["create_time", "component_type", "component_name", "state", "state_desc", "data"]);
     assert_eq!(answer.sets[0].1.len(), 5);
 }
+
+#[tokio::test]
+async fn a_group_that_the_stand_in_cannot_be_is_refused_by_name_and_not_created() {
+    let server = server().await;
+    let mut session = login(&server, "sa", "").await.unwrap();
+    run(&mut session, SETUP).await.fine();
+    for (options, named) in [
+        ("CLUSTER_TYPE = NONE", "A CLUSTER_TYPE other than EXTERNAL"),
+        ("CLUSTER_TYPE = WSFC", "A CLUSTER_TYPE other than EXTERNAL"),
+        ("DB_FAILOVER = ON", "A CLUSTER_TYPE other than EXTERNAL"),
+        ("CLUSTER_TYPE = EXTERNAL, BASIC", "A BASIC availability group"),
+        ("CLUSTER_TYPE = EXTERNAL, DISTRIBUTED", "A distributed availability group"),
+        ("CLUSTER_TYPE = EXTERNAL, CONTAINED", "A CONTAINED availability group"),
+        ("CLUSTER_TYPE = EXTERNAL, CONTAINED REUSE_SYSTEM_DATABASES", "A CONTAINED availability group"),
+        ("CLUSTER_TYPE = EXTERNAL, DTC_SUPPORT = PER_DB", "DTC_SUPPORT = PER_DB"),
+    ] {
+        let sql = CREATE.replace("CLUSTER_TYPE = EXTERNAL, DB_FAILOVER = ON", options);
+        let answer = run(&mut session, &format!("{sql}; SELECT 1")).await;
+        assert_eq!(answer.numbers(), [40_517], "{options}");
+        let text = &answer.errors[0].text;
+        assert!(text.starts_with(named) && text.ends_with("is not supported by the stand-in."), "{text}");
+        assert!(answer.sets.is_empty(), "it ends the batch as everything does that is not supported");
+    }
+    assert_eq!(run(&mut session, &CREATE.replace("DB_FAILOVER = ON", "CLUSTER_TYPE = OTHER")).await.numbers(), [102]);
+    assert_eq!(run(&mut session, "SELECT COUNT(*) FROM sys.availability_groups").await.row(), ["0"]);
+    let options = "DB_FAILOVER = ON, DTC_SUPPORT = NONE, AUTOMATED_BACKUP_PREFERENCE = SECONDARY_ONLY";
+    run(&mut session, &CREATE.replace("DB_FAILOVER = ON", options)).await.fine();
+    let shown = "SELECT cluster_type_desc, dtc_support, automated_backup_preference_desc FROM sys.availability_groups";
+    assert_eq!(run(&mut session, shown).await.row(), ["EXTERNAL", "0", "secondary_only"]);
+    assert_eq!(run(&mut session, CREATE).await.numbers(), [41_042]);
+}
