@@ -70,6 +70,23 @@ fn edition(pid: &str) -> Result<(&'static str, i32), String> {
     })
 }
 
+/// A switch that is on or off. Another word is refused: a test that means to turn one must not run without it.
+fn turn(variable: impl Fn(&str) -> Option<String>, name: &str, switch: &mut bool) -> Result<(), String> {
+    let Some(value) = variable(name) else { return Ok(()) };
+    *switch = match value.trim().to_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => true,
+        "0" | "false" | "no" | "off" => false,
+        _ => return Err(format!("{name}: '{value}' is not on or off")),
+    };
+    Ok(())
+}
+
+/// A number of something.
+fn number(variable: impl Fn(&str) -> Option<String>, name: &str, unit: &str) -> Result<Option<u64>, String> {
+    let Some(value) = variable(name) else { return Ok(None) };
+    value.trim().parse().map(Some).map_err(|_| format!("{name}: '{value}' is not a number of {unit}"))
+}
+
 fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
     let mut switches = Switches::default();
     if let Some(engine) = variable("STANDIN_FAILOVER") {
@@ -84,25 +101,27 @@ fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
             }
         };
     }
-    let turn = |name: &str, switch: &mut bool| {
-        if let Some(value) = variable(name) {
-            *switch = switched_on(&value);
-        }
-    };
-    turn("STANDIN_FOLLOWS_LOWER_NUMBERS", &mut switches.follows_lower_numbers);
-    turn("STANDIN_RESTARTS_AS_PRIMARY", &mut switches.restarts_as_primary);
-    turn("STANDIN_CONFIGURATION_ONLY_ACCEPTS_OFFLINE", &mut switches.configuration_only_accepts_offline);
-    turn("STANDIN_DENY_CUTS_CONNECTIONS", &mut switches.deny_cuts_connections);
-    turn("STANDIN_CHECKS_OUTBOUND", &mut switches.checks_outbound);
-    turn("STANDIN_COMMIT_QUORUM_BESIDE_CONFIGURATION_ONLY", &mut switches.commit_quorum_beside_configuration_only);
-    turn("STANDIN_JOINS_RESOLVING", &mut switches.joins_resolving);
-    if let Some(seconds) = variable("STANDIN_RETURNS_BY_ITSELF") {
-        let seconds: u64 = seconds.parse().map_err(|_| "STANDIN_RETURNS_BY_ITSELF: not a number of seconds")?;
+    for (name, switch) in [
+        ("STANDIN_FOLLOWS_LOWER_NUMBERS", &mut switches.follows_lower_numbers),
+        ("STANDIN_RESTARTS_AS_PRIMARY", &mut switches.restarts_as_primary),
+        ("STANDIN_CONFIGURATION_ONLY_ACCEPTS_OFFLINE", &mut switches.configuration_only_accepts_offline),
+        ("STANDIN_DENY_CUTS_CONNECTIONS", &mut switches.deny_cuts_connections),
+        ("STANDIN_CHECKS_OUTBOUND", &mut switches.checks_outbound),
+        ("STANDIN_COMMIT_QUORUM_BESIDE_CONFIGURATION_ONLY", &mut switches.commit_quorum_beside_configuration_only),
+        ("STANDIN_JOINS_RESOLVING", &mut switches.joins_resolving),
+        ("STANDIN_SET_ROLE_NEEDS_PRIMARY", &mut switches.set_role_needs_primary),
+        ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", &mut switches.yields_to_higher_numbers),
+    ] {
+        turn(&variable, name, switch)?;
+    }
+    if let Some(seconds) = number(&variable, "STANDIN_RETURNS_BY_ITSELF", "seconds")? {
         switches.returns_by_itself = Some(Duration::from_secs(seconds));
     }
-    if let Some(millis) = variable("STANDIN_ROLE_DELAY") {
-        let millis: u64 = millis.parse().map_err(|_| "STANDIN_ROLE_DELAY: not a number of milliseconds")?;
+    if let Some(millis) = number(&variable, "STANDIN_ROLE_DELAY", "milliseconds")? {
         switches.role_delay = Duration::from_millis(millis);
+    }
+    if let Some(seconds) = number(&variable, "STANDIN_STUCK_41104", "seconds")? {
+        switches.stuck_41104 = Some(Duration::from_secs(seconds));
     }
     Ok(Faults::new(switches))
 }
@@ -257,5 +276,58 @@ mod tests {
         let bad = [("ACCEPT_EULA", "Y"), ("MSSQL_SA_PASSWORD", "Secret-1-word"), ("MSSQL_PID", "gold")];
         let leaked: &'static [_] = Box::leak(Box::new(bad));
         assert!(read(leaked).err().unwrap().contains("MSSQL_PID"));
+    }
+
+    fn switches(name: &'static str, value: &'static str) -> Result<Switches, String> {
+        faults(move |asked| (asked == name).then(|| value.to_string())).map(|faults| faults.get())
+    }
+
+    #[test]
+    fn a_switch_is_turned_by_its_variable_and_a_bad_value_is_named() {
+        type Read = fn(&Switches) -> bool;
+        let all: [(&'static str, Read); 9] = [
+            ("STANDIN_FOLLOWS_LOWER_NUMBERS", |s| s.follows_lower_numbers),
+            ("STANDIN_RESTARTS_AS_PRIMARY", |s| s.restarts_as_primary),
+            ("STANDIN_CONFIGURATION_ONLY_ACCEPTS_OFFLINE", |s| s.configuration_only_accepts_offline),
+            ("STANDIN_DENY_CUTS_CONNECTIONS", |s| s.deny_cuts_connections),
+            ("STANDIN_CHECKS_OUTBOUND", |s| s.checks_outbound),
+            ("STANDIN_COMMIT_QUORUM_BESIDE_CONFIGURATION_ONLY", |s| s.commit_quorum_beside_configuration_only),
+            ("STANDIN_JOINS_RESOLVING", |s| s.joins_resolving),
+            ("STANDIN_SET_ROLE_NEEDS_PRIMARY", |s| s.set_role_needs_primary),
+            ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", |s| s.yields_to_higher_numbers),
+        ];
+        for (name, read) in all {
+            for (word, on) in [("1", true), ("TRUE", true), ("on", true), ("0", false), ("No", false), ("off", false)] {
+                assert_eq!(read(&switches(name, word).unwrap()), on, "{name}={word}");
+            }
+            for word in ["", "maybe", "2"] {
+                assert_eq!(switches(name, word).err(), Some(format!("{name}: '{word}' is not on or off")));
+            }
+        }
+    }
+
+    #[test]
+    fn switches_that_take_a_time_or_a_name_read_it_and_name_a_bad_one() {
+        let stuck = switches("STANDIN_STUCK_41104", "30").unwrap();
+        assert_eq!(stuck.stuck_41104, Some(Duration::from_secs(30)));
+        assert_eq!(
+            switches("STANDIN_RETURNS_BY_ITSELF", "69").unwrap().returns_by_itself,
+            Some(Duration::from_secs(69))
+        );
+        assert_eq!(switches("STANDIN_ROLE_DELAY", "20").unwrap().role_delay, Duration::from_millis(20));
+        let engine = switches("STANDIN_FAILOVER", "majority-before-promotion").unwrap().failover;
+        assert_eq!(engine, FailoverEngine::MajorityBeforePromotion);
+        for (name, unit) in [
+            ("STANDIN_STUCK_41104", "seconds"),
+            ("STANDIN_RETURNS_BY_ITSELF", "seconds"),
+            ("STANDIN_ROLE_DELAY", "milliseconds"),
+        ] {
+            for word in ["", "-1", "ten", "1s"] {
+                assert_eq!(switches(name, word).err(), Some(format!("{name}: '{word}' is not a number of {unit}")));
+            }
+        }
+        assert!(switches("STANDIN_FAILOVER", "quick").err().unwrap().starts_with("STANDIN_FAILOVER: 'quick' is not"));
+        let none = faults(|_| None).unwrap().get();
+        assert_eq!(format!("{none:?}"), format!("{:?}", Switches::default()));
     }
 }
