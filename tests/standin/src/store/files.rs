@@ -17,6 +17,9 @@ pub struct RowSet {
 /// Parameters of a statement: name with `@`, value.
 pub type Parameters = [(String, Value)];
 
+/// Statements that a connection keeps prepared: those of a client that asks the same again and again.
+const STATEMENTS: usize = 128;
+
 /// Distinguishes databases in SQLite's shared memory.
 static UNIQUE: AtomicU64 = AtomicU64::new(0);
 
@@ -83,6 +86,8 @@ pub(super) fn connections() -> rusqlite::Result<(Connection, Connection)> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&uri, flags)?;
         crate::tsql::functions::install(&connection)?;
+        crate::tsql::read::install(&connection)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(connection)
     };
     Ok((open()?, open()?))
@@ -100,7 +105,7 @@ pub(super) fn execute(connection: &Connection, sql: &str, parameters: &Parameter
 
 /// Runs a query on a connection.
 pub fn rows(connection: &Connection, sql: &str, parameters: &Parameters) -> SqlResult<RowSet> {
-    let mut statement = connection.prepare(sql).map_err(sqlite)?;
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite)?;
     bind(&mut statement, parameters).map_err(sqlite)?;
     let columns: Vec<_> =
         statement.columns().map(|column| (column.name().to_string(), column.decl_type().map(str::to_string))).collect();

@@ -14,7 +14,7 @@ mod problem;
 pub mod procedures;
 mod raise;
 pub use raise::shown;
-mod read;
+pub mod read;
 mod run;
 pub mod schema;
 mod secure;

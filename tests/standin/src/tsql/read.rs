@@ -6,7 +6,6 @@ use super::{
     functions, kind,
     parse::not_supported,
     problem,
-    schema::Schema,
     session::{Out, Session},
     state::State,
 };
@@ -19,11 +18,7 @@ use crate::{
 };
 use rusqlite::{Connection, functions::FunctionFlags, types::Value as Lite};
 use sqlparser::ast::{Expr, Query};
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 /// A result set with its columns.
 pub struct ResultSet {
@@ -36,7 +31,6 @@ pub struct ResultSet {
 /// What the emitter asks of a session.
 pub struct SessionFacts<'s> {
     session: &'s Session,
-    schemas: RefCell<BTreeMap<String, Option<Schema>>>,
     /// Why a database could not be read.
     problem: RefCell<Option<Message>>,
 }
@@ -44,7 +38,7 @@ pub struct SessionFacts<'s> {
 impl<'s> SessionFacts<'s> {
     /// Facts of a session now.
     pub fn new(session: &'s Session) -> Self {
-        Self { session, schemas: RefCell::default(), problem: RefCell::default() }
+        Self { session, problem: RefCell::default() }
     }
 
     /// The error that decides: a database that cannot be opened beats the unknown table in it.
@@ -89,17 +83,13 @@ impl Facts for SessionFacts<'_> {
     }
 
     fn columns(&self, database: &str, table: &str) -> Option<Vec<(String, SqlType)>> {
-        let mut schemas = self.schemas.borrow_mut();
-        let schema = schemas.entry(database.to_string()).or_insert_with(|| {
-            match self.session.on_connection(database, |connection| Schema::load(connection)) {
-                Ok(schema) => Some(schema),
-                Err(message) => {
-                    *self.problem.borrow_mut() = Some(message);
-                    None
-                }
+        match self.session.described(database) {
+            Ok(described) => described.schema.columns(table),
+            Err(message) => {
+                *self.problem.borrow_mut() = Some(message);
+                None
             }
-        });
-        schema.as_ref()?.columns(table)
+        }
     }
 
     fn system_view(&self, schema: &str, name: &str) -> Option<(&'static str, Vec<(String, SqlType)>)> {
@@ -257,13 +247,10 @@ impl Session {
         }
         let parameters = self.parameters();
         let set = self.on_connection(database, |connection| {
-            if let Some(state) = state.filter(|_| used.state) {
-                register(connection, state).map_err(|error| Message::new(50_000, 16, error.to_string()))?;
-            }
+            let _asked = Asked::new(state);
             let result = filled.iter().try_for_each(|view| view.fill(connection));
             let result = result.and_then(|()| rows(connection, &emitted.sql, &parameters));
             let cleared = filled.iter().try_for_each(|view| view.clear(connection));
-            forget(connection);
             result
                 .and_then(|set| cleared.map(|()| set))
                 .map_err(|message| problem::translate(message, Some(connection)))
@@ -272,17 +259,36 @@ impl Session {
     }
 }
 
-/// `tsql_state`: functions that ask the server.
-fn register(connection: &Connection, state: Arc<State>) -> rusqlite::Result<()> {
-    connection.create_scalar_function("tsql_state", -1, FunctionFlags::SQLITE_UTF8, move |context| {
-        let arguments = (0..context.len()).map(|index| context.get(index)).collect::<rusqlite::Result<Vec<Lite>>>()?;
-        state.function(&arguments).map_err(|message| functions::raise(&message))
-    })
+thread_local! {
+    /// The moment of the statement that runs. A function made anew for each statement would keep the server alive, and
+    /// SQLite would forget all that it has prepared.
+    static MOMENT: RefCell<Option<Arc<State>>> = const { RefCell::new(None) };
 }
 
-/// The connection outlives the moment: a function that kept it would keep the whole server.
-fn forget(connection: &Connection) {
-    let _ = connection.remove_function("tsql_state", -1);
+/// While it lives, `tsql_state` answers from a moment.
+struct Asked;
+
+impl Asked {
+    fn new(state: Option<Arc<State>>) -> Self {
+        MOMENT.set(state);
+        Self
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        MOMENT.set(None);
+    }
+}
+
+/// `tsql_state`: functions that ask the server.
+pub fn install(connection: &Connection) -> rusqlite::Result<()> {
+    connection.create_scalar_function("tsql_state", -1, FunctionFlags::SQLITE_UTF8, |context| {
+        let arguments = (0..context.len()).map(|index| context.get(index)).collect::<rusqlite::Result<Vec<Lite>>>()?;
+        let state = MOMENT.with_borrow(Clone::clone);
+        let value = state.map(|state| state.function(&arguments)).unwrap_or(Ok(Lite::Null));
+        value.map_err(|message| functions::raise(&message))
+    })
 }
 
 /// Types of a result: as emitted, as declared, or as the values are.

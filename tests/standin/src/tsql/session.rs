@@ -1,6 +1,6 @@
 //! One logged-in session: what it is, and the doors that the wire knocks at.
 
-use super::{ast::TransactionStatement, convert, parse, run::Ending};
+use super::{ast::TransactionStatement, convert, parse, run::Ending, state::Described};
 use crate::{
     catalog::On,
     errors::{Message, SqlResult},
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -51,6 +51,8 @@ pub struct Session {
     pub(super) tries: u32,
     pub(super) nesting: u32,
     pub(super) temporary: BTreeSet<String>,
+    /// What databases say about themselves, and of which commit.
+    pub(super) described: Mutex<BTreeMap<String, ((String, i64), Arc<Described>)>>,
 }
 
 fn login_failed(user: &str) -> Message {
@@ -119,6 +121,7 @@ impl Session {
             tries: 0,
             nesting: 0,
             temporary: BTreeSet::new(),
+            described: Mutex::default(),
         }
     }
 

@@ -139,18 +139,10 @@ fn failed(error: rusqlite::Error) -> Message {
 impl Filled {
     /// Fills the temporary table, made when the connection sees the view for the first time.
     pub fn fill(&self, connection: &Connection) -> SqlResult<()> {
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(_, name, kind)| {
-                let collate = if kind::is_text(*kind) || *kind == SqlType::Guid { " COLLATE TSQL" } else { "" };
-                format!("{} {}{collate}", quote(name), kind::declared(*kind))
-            })
-            .collect();
-        let create = format!("CREATE TEMP TABLE IF NOT EXISTS {} ({})", quote(self.key), columns.join(", "));
-        connection.execute_batch(&create).map_err(failed)?;
-        self.clear(connection)?;
-        let marks = vec!["?"; columns.len()].join(", ");
+        if self.clear(connection).is_err() {
+            self.create(connection)?;
+        }
+        let marks = vec!["?"; self.columns.len()].join(", ");
         let insert = format!("INSERT INTO temp.{} VALUES ({marks})", quote(self.key));
         let mut insert = connection.prepare_cached(&insert).map_err(failed)?;
         for row in &self.rows {
@@ -163,7 +155,16 @@ impl Filled {
         Ok(())
     }
 
-    /// Empties it.
+    fn create(&self, connection: &Connection) -> SqlResult<()> {
+        let columns = self.columns.iter().map(|(_, name, kind)| {
+            let collate = if kind::is_text(*kind) || *kind == SqlType::Guid { " COLLATE TSQL" } else { "" };
+            format!("{} {}{collate}", quote(name), kind::declared(*kind))
+        });
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        connection.execute_batch(&format!("CREATE TEMP TABLE {} ({columns})", quote(self.key))).map_err(failed)
+    }
+
+    /// Empties it. Error: this connection has no table for it yet.
     pub fn clear(&self, connection: &Connection) -> SqlResult<()> {
         let delete = format!("DELETE FROM temp.{}", quote(self.key));
         connection.prepare_cached(&delete).and_then(|mut delete| delete.execute([])).map(drop).map_err(failed)

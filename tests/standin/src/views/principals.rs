@@ -37,7 +37,7 @@ pub(super) const VIEWS: &[View] = &[
 ];
 
 fn of<'a>(state: &'a State, database: &str) -> Option<&'a Described> {
-    state.described.get(database)
+    state.described.get(database).map(std::sync::Arc::as_ref)
 }
 
 fn principals(state: &State, database: &str) -> Rows {

@@ -11,10 +11,10 @@ use crate::{
     server::Server,
     value::Value,
 };
-use rusqlite::types::Value as Lite;
+use rusqlite::{Connection, types::Value as Lite};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::OnceLock,
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 /// What one database says about itself.
@@ -37,7 +37,7 @@ pub struct State {
     /// Current database.
     pub database: String,
     /// Databases described, by lower-case name; those that cannot be read are missing.
-    pub described: BTreeMap<String, Described>,
+    pub described: BTreeMap<String, Arc<Described>>,
     /// The catalog.
     pub data: catalog::Data,
     /// `@@SPID`
@@ -56,8 +56,8 @@ fn text(value: impl Into<String>) -> Lite {
     Lite::Text(value.into())
 }
 
-fn described(session: &Session, name: &str) -> SqlResult<Described> {
-    session.on_connection(name, |connection| {
+impl Described {
+    fn load(connection: &Connection) -> SqlResult<Self> {
         let mut properties = vec![];
         if let Ok(mut statement) =
             connection.prepare_cached("SELECT class, major, minor, name, value FROM `~properties`")
@@ -66,8 +66,36 @@ fn described(session: &Session, name: &str) -> SqlResult<Described> {
         {
             properties.extend(rows.flatten());
         }
-        Ok(Described { schema: Schema::load(connection)?, security: DatabaseSecurity::load(connection)?, properties })
-    })
+        Ok(Self { schema: Schema::load(connection)?, security: DatabaseSecurity::load(connection)?, properties })
+    }
+}
+
+/// Which commit of which SQLite database a connection sees.
+fn version(connection: &Connection) -> SqlResult<(String, i64)> {
+    let version = connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+    let version = version.map_err(|error| Message::new(50_000, 16, error.to_string()))?;
+    Ok((connection.path().unwrap_or_default().into(), version))
+}
+
+impl Session {
+    /// What a database says about itself. It is kept until somebody commits something there.
+    pub(super) fn described(&self, database: &str) -> SqlResult<Arc<Described>> {
+        let own = self.transaction.as_ref().is_some_and(|open| open.database.eq_ignore_ascii_case(database));
+        self.on_connection(database, |connection| {
+            if own {
+                // Its own changes are not committed.
+                return Ok(Arc::new(Described::load(connection)?));
+            }
+            let version = version(connection)?;
+            let mut kept = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, known)) = kept.get(database).filter(|(of, _)| *of == version) {
+                return Ok(known.clone());
+            }
+            let described = Arc::new(Described::load(connection)?);
+            kept.insert(database.into(), (version, described.clone()));
+            Ok(described)
+        })
+    }
 }
 
 impl State {
@@ -80,14 +108,14 @@ impl State {
             if all.contains_key(name) {
                 continue;
             }
-            match described(session, name) {
+            match session.described(name) {
                 Ok(found) => drop(all.insert(name.to_string(), found)),
                 // What is locked is waited for; what cannot be opened has nothing to show.
                 Err(message) if message.state == read::LOCKED => return Err(message),
                 Err(_) => {}
             }
         }
-        let user = all.get(&current).map_or(2, |found: &Described| session.user_in(&found.security));
+        let user = all.get(&current).map_or(2, |found: &Arc<Described>| session.user_in(&found.security));
         Ok(Self {
             server: session.server.clone(),
             login: session.login.clone(),
@@ -117,7 +145,7 @@ impl State {
 
     /// The current database.
     pub fn current(&self) -> Option<&Described> {
-        self.described.get(&self.database.to_lowercase())
+        self.described.get(&self.database.to_lowercase()).map(Arc::as_ref)
     }
 
     /// Whether the login holds a server permission.
