@@ -18,9 +18,20 @@ const SYSTEM: &str = "quorate-system";
 /// Longest outage that a test accepts; the goal for a killed container is 5 s.
 const OUTAGE_LIMIT: f64 = 15.0;
 
+/// An application's login and its password.
+const APPLICATION: (&str, &str) = ("shop", "Shop-4711-lab");
+
 fn manifest() -> String {
-    include_str!("../../deploy/examples/three-synchronous.yaml")
-        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+    let (login, password) = APPLICATION;
+    let secret = format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: shop-db, namespace: {NAMESPACE}}}, stringData: {{password: {password}}}}}"
+    );
+    let logins = format!(
+        "  logins: [{{name: {login}, passwordSecret: {{name: shop-db, key: password}}, databases: [{{name: orders, roles: [db_datareader]}}]}}]"
+    );
+    let group = include_str!("../../deploy/examples/three-synchronous.yaml")
+        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev");
+    format!("{secret}\n---\n{}\n{logins}\n", group.trim_end())
 }
 
 /// A group that is Ready, and its primary.
@@ -50,10 +61,14 @@ fn password() -> String {
     kubectl(&["get", "secret", "-n", NAMESPACE, "orders-admin", "-o", template])
 }
 
-/// Runs one batch on the primary, through the service; rows as JSON arrays.
+/// Runs one batch on the primary, through the service, as `sa`; rows as JSON arrays.
 fn sql(database: &str, batch: &str) -> String {
+    sql_as(("sa", &password()), database, batch)
+}
+
+fn sql_as((user, password): (&str, &str), database: &str, batch: &str) -> String {
     let mut command = Command::new("lab");
-    command.args(["sql", "--host", HOST, "--database", database, batch]).env("LAB_PASSWORD", password());
+    command.args(["sql", "--host", HOST, "--user", user, "--database", database, batch]).env("LAB_PASSWORD", password);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{batch}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -207,6 +222,9 @@ fn a_killed_primary_is_replaced_and_returns_as_a_secondary() {
     let outage = writer.finish("a killed container");
     assert!(outage <= OUTAGE_LIMIT, "{outage} s");
     wait_for_condition(60, &GROUP, "Ready", "True");
+    // Its user in the database finds it on the new primary by their one SID.
+    let rows = sql_as(APPLICATION, "orders", "SELECT CASE WHEN count(*) > 20 THEN 1 ELSE 0 END FROM dbo.ledger");
+    assert_eq!(rows, "[1]\n");
 }
 
 #[test]
