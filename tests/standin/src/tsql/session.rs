@@ -1,6 +1,11 @@
 //! One logged-in session: what it is, and the doors that the wire knocks at.
 
-use super::{ast::TransactionStatement, convert, parse, run::Ending, state::Described};
+use super::{
+    ast::TransactionStatement,
+    convert, parse,
+    run::Ending,
+    state::{Described, Version},
+};
 use crate::{
     catalog::On,
     errors::{Message, SqlResult},
@@ -52,7 +57,7 @@ pub struct Session {
     pub(super) nesting: u32,
     pub(super) temporary: BTreeSet<String>,
     /// What databases say about themselves, and of which commit.
-    pub(super) described: Mutex<BTreeMap<String, ((String, i64), Arc<Described>)>>,
+    pub(super) described: Mutex<BTreeMap<String, (Version, Arc<Described>)>>,
 }
 
 fn login_failed(user: &str) -> Message {

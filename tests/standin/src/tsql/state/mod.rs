@@ -71,10 +71,13 @@ impl Described {
 }
 
 /// Which commit of which SQLite database a connection sees.
-fn version(connection: &Connection) -> SqlResult<(String, i64)> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String, i64);
+
+fn version(connection: &Connection) -> SqlResult<Version> {
     let version = connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
     let version = version.map_err(|error| Message::new(50_000, 16, error.to_string()))?;
-    Ok((connection.path().unwrap_or_default().into(), version))
+    Ok(Version(connection.path().unwrap_or_default().into(), version))
 }
 
 impl Session {
