@@ -84,14 +84,36 @@ fn login_steps(view: &View<'_>, primary: &ReplicaName, own: &Facts, login: &Logi
             steps.push(Step::EnsureLogin { replica: name.clone(), login: login.name.clone(), sid: Some(sid.clone()) });
         }
     }
-    let incomplete = login
-        .databases
-        .iter()
-        .any(|(database, roles)| own.databases.get(database).is_some_and(|facts| lacks_user(facts, login, sid, roles)));
-    if incomplete {
+    if login.databases.iter().any(|(database, roles)| incomplete_user(own, login, database, roles)) {
         steps.push(Step::EnsureUsers { replica: primary.clone(), login: login.name.clone() });
     }
     steps
+}
+
+/// A login asked for that is not everywhere yet, and what it waits for.
+pub fn missing_login(view: &View<'_>) -> Option<String> {
+    let own = view.seen.facts(&view.record.primary)?;
+    view.seen.group.logins.iter().find_map(|login| {
+        let lacks = |facts: &Facts| !facts.logins.contains_key(&login.name);
+        let data = |name: &ReplicaName| view.seen.replicas.get(name).is_some_and(|replica| replica.mode.holds_data());
+        let members = view.seen.members().filter(|(name, facts, _)| data(name) && lacks(facts));
+        let without: Vec<_> = members.map(|(name, _, _)| name.as_str()).collect();
+        let (secret, key) = &login.password_secret;
+        if !without.is_empty() {
+            return Some(format!(
+                "login {} is not on {} yet; it needs key {key} of Secret {secret}, with a password that SQL Server's policy accepts",
+                login.name,
+                without.join(", ")
+            ));
+        }
+        let users = login.databases.iter().find(|(database, roles)| incomplete_user(own, login, database, roles));
+        users.map(|(database, _)| format!("the user of login {} in {database} is not complete yet", login.name))
+    })
+}
+
+fn incomplete_user(own: &Facts, login: &Login, database: &DatabaseName, roles: &[String]) -> bool {
+    let Some(sid) = own.logins.get(&login.name) else { return false };
+    own.databases.get(database).is_some_and(|facts| lacks_user(facts, login, sid, roles))
 }
 
 fn lacks_user(database: &DatabaseFacts, login: &Login, sid: &str, roles: &[String]) -> bool {

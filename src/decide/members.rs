@@ -391,6 +391,9 @@ fn condition(view: &View<'_>) -> (Reason, String) {
             format!("commit quorum {} is not in force yet, {} is", wanted_commit_quorum(view), own.commit_quorum),
         );
     }
+    if let Some(message) = databases::missing_login(view) {
+        return (Reason::LoginMissing, message);
+    }
     (Reason::Healthy, String::new())
 }
 

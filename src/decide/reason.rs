@@ -88,6 +88,8 @@ reasons! {
     NameTaken,
     /// A database has no log chain.
     LogChainMissing,
+    /// A login asked for is not on every replica yet.
+    LoginMissing,
     /// Logins differ between replicas.
     LoginsDiffer,
     /// Two synchronous replicas without a configuration-only one.

@@ -17,6 +17,8 @@ const HOST: &str = "orders-rw.shop.svc.cluster.local";
 const SYSTEM: &str = "quorate-system";
 /// Longest outage that a test accepts; the goal for a killed container is 5 s.
 const OUTAGE_LIMIT: f64 = 15.0;
+/// The same for a switchover; the goal is 3 s.
+const PLANNED_LIMIT: f64 = 5.0;
 
 /// An application's login and its password.
 const APPLICATION: (&str, &str) = ("shop", "Shop-4711-lab");
@@ -225,6 +227,46 @@ fn a_killed_primary_is_replaced_and_returns_as_a_secondary() {
     // Its user in the database finds it on the new primary by their one SID.
     let rows = sql_as(APPLICATION, "orders", "SELECT CASE WHEN count(*) > 20 THEN 1 ELSE 0 END FROM dbo.ledger");
     assert_eq!(rows, "[1]\n");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_frozen_primary_is_replaced_and_follows_when_it_wakes() {
+    let (_namespace, _healed, primary) = ready_group();
+    let writer = Writer::start();
+    fault("freeze", NAMESPACE, &primary);
+    wait_for_another_primary(&primary);
+    writer.wait_for_more("writes on the new primary");
+    fault("thaw", NAMESPACE, &primary);
+    wait_for_condition(120, &GROUP, "Ready", "True");
+    let outage = writer.finish("a frozen primary");
+    assert!(outage <= 2.0 * OUTAGE_LIMIT, "{outage} s");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn the_primary_moves_when_a_person_asks_and_when_its_pod_is_deleted() {
+    let (_namespace, _healed, primary) = ready_group();
+    let target = if primary == "orders-1" { "orders-2" } else { "orders-1" };
+    let writer = Writer::start();
+    apply(&format!(
+        "{{apiVersion: quorate.dev/v1alpha1, kind: Failover, metadata: {{name: to-{target}, namespace: {NAMESPACE}}},
+          spec: {{availabilityGroup: orders, mode: Planned, target: {target}}}}}"
+    ));
+    let request = ["failovers.quorate.dev", "-n", NAMESPACE, &format!("to-{target}")];
+    wait_for_condition(60, &request, "Succeeded", "True");
+    assert_eq!(text(&group(), "/status/primary"), target);
+    let outage = writer.finish("a planned switchover");
+    assert!(outage <= PLANNED_LIMIT, "{outage} s");
+
+    wait_for_condition(60, &GROUP, "Ready", "True");
+    let writer = Writer::start();
+    kubectl(&["delete", "pod", "-n", NAMESPACE, "--wait=false", target]);
+    wait_for_another_primary(target);
+    writer.wait_for_more("writes on the new primary");
+    let outage = writer.finish("the deletion of the primary's pod");
+    assert!(outage <= PLANNED_LIMIT, "{outage} s");
+    wait_for_condition(120, &GROUP, "Ready", "True");
 }
 
 #[test]

@@ -18,19 +18,24 @@ fn secret(stage: &Stage, name: &str, values: &Value) {
     stage.plane.api.kubectl_apply(&secret).unwrap();
 }
 
-/// A group with an application login, and its Secret.
-async fn with_login(seed: u64) -> Stage {
+/// The wish for a group with an application login.
+fn wish(seed: u64) -> Setup {
     let logins = json!([{
         "name": "shop", "passwordSecret": { "name": "shop-db", "key": "password" },
         "databases": [{ "name": "orders", "roles": ["db_datareader", "db_datawriter"] }],
     }]);
-    let stage = Stage::empty(Setup::new(seed).spec(|spec| spec["logins"] = logins));
+    Setup::new(seed).spec(|spec| spec["logins"] = logins)
+}
+
+/// Such a group and the login's Secret.
+async fn with_login(seed: u64) -> Stage {
+    let stage = Stage::empty(wish(seed));
     secret(&stage, "shop-db", &json!({ "password": OLD }));
     stage.start("operator");
     stage.apply();
     stage.becomes_ready().await;
     for pod in stage.pods() {
-        stage.until_let_in(&pod, "shop", OLD).await;
+        assert_eq!(stage.refusal(&direct(&pod), "shop", OLD).await, None);
     }
     stage
 }
@@ -56,6 +61,21 @@ impl Stage {
             let all = Value::from(self.plane.api.all(plural, "shop")).to_string();
             self.check([OLD, NEW, NEWER].iter().all(|word| !all.contains(word)), plural);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_not_ready_before_its_logins_are_there_and_says_which_secret_they_need() {
+    let stage = Stage::new(wish(84));
+    let waits = |stage: &Stage| stage.condition("Ready").is_some_and(|(_, reason)| reason == "LoginMissing");
+    stage.until("waits", seconds(60), waits).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    stage.check(told.contains("shop is not on orders-0") && told.contains("key password of Secret shop-db"), &told);
+    stage.check(stage.condition("Available").is_some_and(|(status, _)| status == "True"), "it serves meanwhile");
+    secret(&stage, "shop-db", &json!({ "password": OLD }));
+    stage.becomes_ready_within(seconds(CARRIED)).await;
+    for pod in stage.pods() {
+        assert_eq!(stage.refusal(&direct(&pod), "shop", OLD).await, None);
     }
 }
 
