@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::binaries::{self, fingerprint};
 use crate::error::{AtPath as _, Error, Result};
@@ -66,8 +67,14 @@ fn everything(layout: &Layout, long: bool, cluster_only: bool, progress: Progres
     let target = target(&tree, &cache);
     let python = python(&cache, progress)?;
     let mut run = Run { tree, target, logs, python, long, layout, progress, tally: Tally::default() };
-    let before = if cluster_only { Ok(()) } else { run.without_cluster() };
-    let outcome = before.and_then(|()| run.with_cluster());
+    // Rust's compiler leaves a core idle for minutes, while it waits for single crates; Go builds the cluster then.
+    let outcome = thread::scope(|scope| {
+        let building = scope.spawn(move || binaries::ensure(progress));
+        let before = if cluster_only { Ok(()) } else { run.without_cluster() };
+        let built = building.join().map_err(|_| Error::refused("the build of the cluster ended without a word"))?;
+        before.and(built.map(drop))
+    });
+    let outcome = outcome.and_then(|()| run.with_cluster());
     *tally = run.tally;
     outcome
 }
