@@ -214,6 +214,10 @@ fn available(view: &View<'_>, plan: &Plan, routed: bool) -> Condition {
     let Some(own) = own.filter(|_| routed) else {
         return condition(Truth::False, Reason::NoPrimary, plan.message.clone());
     };
+    // The error that clients get comes first.
+    if let Some(message) = below_commit_quorum(view) {
+        return condition(Truth::False, Reason::CommitQuorumLost, message);
+    }
     let present = view.connected_to_primary().len() as u32 + 1;
     if own.commit_pending && present < quorum::majority(view.voters()) {
         return condition(
@@ -224,9 +228,6 @@ fn available(view: &View<'_>, plan: &Plan, routed: bool) -> Condition {
                 quorum::majority(view.voters())
             ),
         );
-    }
-    if let Some(message) = below_commit_quorum(view) {
-        return condition(Truth::False, Reason::CommitQuorumLost, message);
     }
     condition(Truth::True, Reason::Healthy, format!("{} is primary", view.record.primary))
 }

@@ -19,3 +19,4 @@ mod operator;
 mod operators;
 mod passwords;
 mod returns;
+mod tables;

@@ -27,8 +27,8 @@ impl Stage {
 
     /// No operator writes anything for a minute, once the last failover is long enough ago for another one.
     pub async fn rests(&self) {
-        let ready = |stage: &Self| stage.condition("FailoverReady").is_some_and(|(status, _)| status == "True");
-        self.until("ready for another failover", REST + ECHO, ready).await;
+        let over = |stage: &Self| stage.condition("FailoverReady").is_some_and(|(_, reason)| reason != "AntiFlap");
+        self.until("ready for another failover", REST + ECHO, over).await;
         self.pass(ECHO).await;
         let from = self.plane.clock.elapsed();
         self.pass(REST).await;
