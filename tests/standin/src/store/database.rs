@@ -227,7 +227,7 @@ impl Database {
         if files.since_image < IMAGE_DUE.max(files.image.1) || files.applied == files.image.0 {
             return Ok(());
         }
-        let bytes = files.dump().map_err(io::Error::other)?;
+        let bytes = files.dump(|| self.image_bytes()).map_err(io::Error::other)?;
         let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
         let image = Image { lsn: files.applied, fork, bytes };
         image.write(&self.disk, &self.name)?;
@@ -272,7 +272,13 @@ impl Database {
     pub fn image(&self) -> SqlResult<(u64, u64, Vec<u8>)> {
         let files = lock(&self.files);
         let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
-        Ok((files.applied, fork, files.dump().map_err(sqlite)?))
+        Ok((files.applied, fork, files.dump(|| self.image_bytes()).map_err(sqlite)?))
+    }
+
+    fn image_bytes(&self) -> rusqlite::Result<Vec<u8>> {
+        let image =
+            Image::read(&self.disk, &self.name).map_err(|error| rusqlite::Error::UserFunctionError(error.into()))?;
+        Ok(image.map(|image| image.bytes).unwrap_or_default())
     }
 
     /// Starts again from a partner's image.
@@ -308,4 +314,29 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn log_name(database: &str) -> String {
     format!("{database}.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_image_holds_what_is_committed_while_a_transaction_is_open() {
+        let disk = Disk::memory();
+        let database = Database::open(&disk, "shop", true).unwrap();
+        for sql in ["CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)"] {
+            let mut transaction = database.begin().await.unwrap();
+            transaction.execute(sql, &[]).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        let mut open = database.begin().await.unwrap();
+        open.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
+        let (lsn, fork, bytes) = database.image().unwrap();
+        open.commit().await.unwrap();
+        let copy = Database::open(&Disk::memory(), "shop", true).unwrap();
+        copy.seed(lsn, fork, bytes).unwrap();
+        let ids =
+            |database: Arc<Database>| async move { database.query("SELECT id FROM t", &[]).await.unwrap().rows.len() };
+        assert_eq!((ids(copy).await, ids(database).await), (1, 2));
+    }
 }

@@ -1,8 +1,12 @@
 //! The two SQLite connections of a database beside its log: one writes, one sees what is committed.
 
-use super::log::{Cell, Log};
+use super::log::{Cell, Log, Record};
 use crate::errors::{Message, SqlResult};
-use rusqlite::{Connection, OpenFlags, types::Value};
+use rusqlite::{
+    Connection, OpenFlags,
+    backup::{Backup, StepResult},
+    types::Value,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A result set in SQLite's values.
@@ -39,41 +43,64 @@ impl Files {
     pub(super) fn redo(&mut self, lsn: u64) -> rusqlite::Result<()> {
         let pending: Vec<_> = self.log.after(self.applied).iter().filter(|record| record.lsn <= lsn).cloned().collect();
         for record in pending {
-            self.write.execute_batch("BEGIN IMMEDIATE")?;
-            for statement in &record.statements {
-                let parameters: Vec<_> =
-                    statement.parameters.iter().map(|(name, cell)| (name.clone(), cell.clone().into())).collect();
-                execute(&self.write, &statement.sql, &parameters)?;
-            }
-            self.write.execute_batch("COMMIT")?;
+            replay(&self.write, &record)?;
             self.applied = record.lsn;
         }
         Ok(())
     }
 
-    pub(super) fn dump(&self) -> rusqlite::Result<Vec<u8>> {
-        let mut copy = Connection::open_in_memory()?;
-        rusqlite::backup::Backup::new(&self.read, &mut copy)?.run_to_completion(
-            1_000,
-            std::time::Duration::ZERO,
-            None,
-        )?;
-        Ok(copy.serialize("main")?.to_vec())
+    /// What is committed, as SQLite's bytes. `image`: the one on disk. A transaction that is open keeps readers out of
+    /// SQLite; what is committed is then made once more from the image and the log.
+    pub(super) fn dump(&self, image: impl FnOnce() -> rusqlite::Result<Vec<u8>>) -> rusqlite::Result<Vec<u8>> {
+        if self.write.is_autocommit() {
+            return serialized(&self.read);
+        }
+        let (write, _read) = restored(&image()?)?;
+        for record in self.log.after(self.image.0).iter().filter(|record| record.lsn <= self.applied) {
+            replay(&write, record)?;
+        }
+        serialized(&write)
     }
 
     pub(super) fn load(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
-        let (mut write, read) = connections()?;
-        if !bytes.is_empty() {
-            let mut image = Connection::open_in_memory()?;
-            image.deserialize_read_exact("main", bytes, bytes.len(), false)?;
-            rusqlite::backup::Backup::new(&image, &mut write)?.run_to_completion(
-                1_000,
-                std::time::Duration::ZERO,
-                None,
-            )?;
-        }
-        (self.write, self.read) = (write, read);
+        (self.write, self.read) = restored(bytes)?;
         Ok(())
+    }
+}
+
+/// Commits one record.
+fn replay(write: &Connection, record: &Record) -> rusqlite::Result<()> {
+    write.execute_batch("BEGIN IMMEDIATE")?;
+    for statement in &record.statements {
+        let parameters: Vec<_> =
+            statement.parameters.iter().map(|(name, cell)| (name.clone(), cell.clone().into())).collect();
+        execute(write, &statement.sql, &parameters)?;
+    }
+    write.execute_batch("COMMIT")
+}
+
+/// A database that holds what an image holds.
+fn restored(bytes: &[u8]) -> rusqlite::Result<(Connection, Connection)> {
+    let (mut write, read) = connections()?;
+    if !bytes.is_empty() {
+        let mut image = Connection::open_in_memory()?;
+        image.deserialize_read_exact("main", bytes, bytes.len(), false)?;
+        copy(&image, &mut write)?;
+    }
+    Ok((write, read))
+}
+
+fn serialized(from: &Connection) -> rusqlite::Result<Vec<u8>> {
+    let mut bytes = Connection::open_in_memory()?;
+    copy(from, &mut bytes)?;
+    Ok(bytes.serialize("main")?.to_vec())
+}
+
+/// Copies everything in one step: whoever waited here for a lock would wait with the files in his hands.
+fn copy(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
+    match Backup::new(from, to)?.step(-1)? {
+        StepResult::Done => Ok(()),
+        _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
     }
 }
 
