@@ -297,6 +297,7 @@ impl Instances {
             password: password.clone(),
             database: database.map(|name| name.as_str().into()),
             program,
+            kept: database.is_none(),
         }
     }
 }

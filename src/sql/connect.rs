@@ -82,6 +82,9 @@ pub struct Target {
     pub database: Option<String>,
     /// `program_name` of the session.
     pub program: &'static str,
+    /// Whether the connection is kept for the next batch. One in a database of users would be in the way of whoever drops
+    /// or restores it.
+    pub kept: bool,
 }
 
 impl Target {
@@ -148,7 +151,7 @@ impl Servers {
             Err(Error::Refused(refusal)) => refusal.class < 20,
             Err(_) => false,
         };
-        if usable {
+        if usable && target.kept {
             *slot = Some(session);
         }
         answer

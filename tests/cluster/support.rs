@@ -107,9 +107,12 @@ impl Namespace {
         Self(name)
     }
 
-    /// Groups and their pods go first: a namespace with a pod that may take 120 s to end is looked at again after 61 s only.
+    /// Whatever makes pods goes first, and its pods: a namespace with a pod that may take 120 s to end is looked at again
+    /// after 61 s only.
     fn empty(&self) {
-        let _ = try_kubectl(&["delete", "availabilitygroups", "--all", "-n", self.0, "--timeout=60s"]);
+        for makers in ["availabilitygroups", "statefulsets"] {
+            let _ = try_kubectl(&["delete", makers, "--all", "-n", self.0, "--timeout=60s"]);
+        }
         let _ = try_kubectl(&["wait", "--for=delete", "pods", "--all", "-n", self.0, "--timeout=60s"]);
     }
 }

@@ -180,6 +180,7 @@ impl Stage {
             password: Secret::new(password),
             database: Some("orders".into()),
             program: "client",
+            kept: true,
         };
         Connection {
             servers: Servers::new(Arc::new(way)),
