@@ -260,6 +260,8 @@ fn the_primary_moves_when_a_person_asks_and_when_its_pod_is_deleted() {
     assert!(outage <= PLANNED_LIMIT, "{outage} s");
 
     wait_for_condition(60, &GROUP, "Ready", "True");
+    // Another writer, another ledger.
+    sql("orders", "DROP TABLE dbo.ledger");
     let writer = Writer::start();
     kubectl(&["delete", "pod", "-n", NAMESPACE, "--wait=false", target]);
     wait_for_another_primary(target);
