@@ -227,7 +227,7 @@ impl Database {
         if files.since_image < IMAGE_DUE.max(files.image.1) || files.applied == files.image.0 {
             return Ok(());
         }
-        let bytes = files.dump(|| self.image_bytes()).map_err(io::Error::other)?;
+        let bytes = files.dump().map_err(io::Error::other)?;
         let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
         let image = Image { lsn: files.applied, fork, bytes };
         image.write(&self.disk, &self.name)?;
@@ -272,13 +272,14 @@ impl Database {
     pub fn image(&self) -> SqlResult<(u64, u64, Vec<u8>)> {
         let files = lock(&self.files);
         let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
-        Ok((files.applied, fork, files.dump(|| self.image_bytes()).map_err(sqlite)?))
-    }
-
-    fn image_bytes(&self) -> rusqlite::Result<Vec<u8>> {
-        let image =
-            Image::read(&self.disk, &self.name).map_err(|error| rusqlite::Error::UserFunctionError(error.into()))?;
-        Ok(image.map(|image| image.bytes).unwrap_or_default())
+        let bytes = if files.write.is_autocommit() {
+            files.dump()
+        } else {
+            let failed = |error: io::Error| Message::new(823, 24, error.to_string());
+            let image = Image::read(&self.disk, &self.name).map_err(failed)?;
+            files.rebuilt(&image.map(|image| image.bytes).unwrap_or_default())
+        };
+        Ok((files.applied, fork, bytes.map_err(sqlite)?))
     }
 
     /// Starts again from a partner's image.

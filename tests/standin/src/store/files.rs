@@ -49,13 +49,14 @@ impl Files {
         Ok(())
     }
 
-    /// What is committed, as SQLite's bytes. `image`: the one on disk. A transaction that is open keeps readers out of
-    /// SQLite; what is committed is then made once more from the image and the log.
-    pub(super) fn dump(&self, image: impl FnOnce() -> rusqlite::Result<Vec<u8>>) -> rusqlite::Result<Vec<u8>> {
-        if self.write.is_autocommit() {
-            return serialized(&self.read);
-        }
-        let (write, _read) = restored(&image()?)?;
+    /// What is committed, as SQLite's bytes. Error: a transaction is open, which keeps readers out of SQLite.
+    pub(super) fn dump(&self) -> rusqlite::Result<Vec<u8>> {
+        serialized(&self.read)
+    }
+
+    /// What is committed, made once more from the image on disk and the log.
+    pub(super) fn rebuilt(&self, image: &[u8]) -> rusqlite::Result<Vec<u8>> {
+        let (write, _read) = restored(image)?;
         for record in self.log.after(self.image.0).iter().filter(|record| record.lsn <= self.applied) {
             replay(&write, record)?;
         }
