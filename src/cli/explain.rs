@@ -46,6 +46,8 @@ fn in_words(seen: &Observation, plan: &Plan) -> String {
         let _ = writeln!(out, "  {:<20} {:<10} {number:>8}{missing}", replica.name.as_str(), replica.role);
     }
     let _ = writeln!(out, "\n{}: {}", plan.reason, if plan.message.is_empty() { "all is well" } else { &plan.message });
+    let [cause, does, person] = plan.reason.explained();
+    let _ = writeln!(out, "  cause: {cause}\n  Quorate: {does}\n  you: {person}");
     if plan.waves.is_empty() {
         let _ = writeln!(out, "nothing to do");
     }
@@ -70,8 +72,9 @@ pub fn step_in_words(step: &Step) -> String {
             format!("{replica} stands down for epoch {epoch}{guard}; it admits [{}]", admit.join(", "))
         }
         Step::Follow { replica, epoch, primary } => format!("{replica} follows {primary} (epoch {epoch})"),
-        Step::Failover { replica, epoch, number, deadline } => {
-            format!("FAILOVER on {replica} if epoch is {epoch}, number is {number} and ms_ticks <= {deadline}")
+        Step::Failover { replica, epoch, number, deadline, force } => {
+            let verb = if *force { "FORCE_FAILOVER_ALLOW_DATA_LOSS" } else { "FAILOVER" };
+            format!("{verb} on {replica} if epoch is {epoch}, number is {number} and ms_ticks <= {deadline}")
         }
         Step::SetCommitQuorum { replica, value, .. } => format!("commit quorum {value} on {replica}"),
         Step::Route(Some(replica)) => format!("route traffic to {replica}"),

@@ -38,7 +38,9 @@ const FAILOVER_PATIENCE: Duration = Duration::from_millis(200);
 const fn pause_after(step: &Step) -> Duration {
     match step {
         // The same statement again would only start the role change over.
-        Step::StandDown { .. } | Step::Follow { .. } | Step::RestartEndpoint(_) => Duration::from_secs(2),
+        Step::StandDown { .. } | Step::Follow { .. } | Step::RestartEndpoint(_) | Step::Resume { .. } => {
+            Duration::from_secs(2)
+        }
         // A member that is joined again is one that waits for a database: seeding may take long.
         Step::Join { .. } => Duration::from_secs(60),
         _ => Duration::ZERO,

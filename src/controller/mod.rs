@@ -3,6 +3,7 @@
 
 pub mod act;
 mod backoff;
+mod events;
 mod instances;
 mod memory;
 mod objects;

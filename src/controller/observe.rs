@@ -226,6 +226,7 @@ fn pod_facts(name: &ReplicaName, pod: &Pod, stores: &Stores, memory: &Memory) ->
         terminated: node_ready && (stopped || restarted),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         gate: gate.map(|condition| condition.status == "True"),
+        node: node.cloned(),
         outdated: is_outdated(pod, stores),
         trouble: if running { String::new() } else { trouble(pod, status) },
     }
@@ -314,6 +315,7 @@ fn request_of(request: &Failover, wall: Timestamp) -> Request {
         forced: spec.mode == FailoverRequestMode::Forced,
         target: spec.target.as_ref().and_then(|name| ReplicaName::new(name).ok()),
         expected_epoch: spec.expected_epoch.and_then(|epoch| u64::try_from(epoch).ok()),
+        resume: spec.resume_databases.unwrap_or_default(),
         expired: wall.as_second().saturating_sub(created) > request.expires_after_seconds(),
         epoch: request.status.as_ref().and_then(|status| status.epoch).and_then(|epoch| u64::try_from(epoch).ok()),
     }

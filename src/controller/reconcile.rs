@@ -3,6 +3,7 @@
 use super::{
     Shared,
     act::{self, Actor, Done},
+    events,
     instances::{Access, Instances},
     memory::Memory,
     objects,
@@ -19,6 +20,7 @@ use crate::{
     decide::{self, ElectionState, Observation, Plan, Reason, Step, observation::Probe, status},
     k8s,
     model::{Group, ReplicaName},
+    resources,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -90,6 +92,9 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     .await;
     let told = Told { plan: &plan, refusal: refusal.as_deref(), routed: done.routed.as_ref() };
     report(shared, &seen, told, &mut writes, memory).await;
+    if let Some(to) = &done.routed {
+        writes.announce(Reason::Rerouted, &format!("{} selects {to}", resources::read_write_service(&seen.group)));
+    }
     log(&seen, &plan, &done, memory);
     shared.health.metrics.pass(plan.reason);
     bell.repeats(memory.wrote(if done.failed { Vec::new() } else { shown(&plan) }));
@@ -248,6 +253,9 @@ async fn report(shared: &Shared, seen: &Observation, told: Told<'_>, writes: &mu
         match shared.kube.status(&writes.object, &value).await {
             Ok(_) => {
                 announce_warnings(&status, before, writes);
+                for (reason, message) in before.map(|before| events::between(before, &status)).unwrap_or_default() {
+                    writes.announce(reason, &message);
+                }
                 memory.told = Some(status);
             }
             Err(error) => {

@@ -175,7 +175,11 @@ fn warnings(seen: &Observation, report: &Report, before: Option<&AvailabilityGro
 
 /// The line about a change of the primary that is over.
 pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Duration)]) -> LastFailover {
-    let kind = if record.planned { "Planned" } else { "Unplanned" };
+    let kind = match (&record.forced, record.planned) {
+        (Some(_), _) => "Forced",
+        (None, true) => "Planned",
+        (None, false) => "Unplanned",
+    };
     let numbers: Vec<_> = seen.members().map(|(name, _, group)| format!("{name} at {}", group.number)).collect();
     let silent: Vec<_> = seen
         .replicas
@@ -189,7 +193,10 @@ pub fn last_failover(seen: &Observation, record: &Record, parts: &[(Part, Durati
         from: record.from.as_ref().map(ToString::to_string),
         to: record.primary.to_string(),
         kind: kind.into(),
-        evidence: Some(format!("epoch {}: {}{missing}", record.epoch, numbers.join(", "))),
+        evidence: Some(match &record.forced {
+            Some(forced) => format!("epoch {}: {}", record.epoch, forced.evidence),
+            None => format!("epoch {}: {}{missing}", record.epoch, numbers.join(", ")),
+        }),
         steps: parts
             .iter()
             .map(|(part, took)| FailoverStep { name: part.to_string(), seconds: seconds(*took) })

@@ -144,6 +144,7 @@ fn is_warning(reason: Reason) -> bool {
         Reason::PrimarySuspected
             | Reason::FailoverBlocked
             | Reason::PrimaryAdopted
+            | Reason::Forced
             | Reason::RecordRestored
             | Reason::DatabaseMissing
             | Reason::LogBackupOverdue

@@ -1,8 +1,8 @@
 //! Databases and application logins of a group whose primary serves.
 
 use super::{
-    diagnose::View,
-    observation::{DatabaseFacts, Facts},
+    diagnose::{View, follows},
+    observation::{DatabaseFacts, Facts, GroupDatabase},
     plan::{Reason, Step},
 };
 use crate::model::{Database, DatabaseName, Login, Management, ReplicaName};
@@ -43,11 +43,54 @@ pub fn problem(view: &View<'_>) -> Option<(Reason, String)> {
     if !suspended.is_empty() {
         return Some((Reason::Suspended, format!("data movement of {} is suspended", suspended.join(", "))));
     }
+    if let Some(message) = left_behind_in_words(view) {
+        return Some((Reason::Suspended, message));
+    }
     let coming: Vec<_> = managed(view)
         .filter(|database| !own.databases.contains_key(&database.name))
         .map(|database| database.name.as_str())
         .collect();
     (!coming.is_empty()).then(|| (Reason::Seeding, format!("{} is being created and added", coming.join(", "))))
+}
+
+/// Copies that a forced failover left behind, on secondaries that follow the primary.
+fn left_behind<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a ReplicaName, &'a DatabaseName, &'a GroupDatabase)> {
+    let primary = &view.record.primary;
+    let followers = view.seen.members().filter(move |(_, _, group)| follows(group, primary));
+    followers.flat_map(|(name, _, group)| {
+        let copies = group.databases.iter().filter(|(_, copy)| copy.left_behind);
+        copies.map(move |(database, copy)| (name, database, copy))
+    })
+}
+
+fn left_behind_in_words(view: &View<'_>) -> Option<String> {
+    let end = |copy: &GroupDatabase| copy.end_of_log.clone().unwrap_or_else(|| "?".into());
+    let copies: Vec<_> = left_behind(view)
+        .map(|(name, database, copy)| format!("{database} on {name} (its log ends at {})", end(copy)))
+        .collect();
+    let remedy = if view.record.forced.as_ref().is_some_and(|forced| forced.resume) {
+        "it is being resumed, as spec.resumeDatabases says"
+    } else {
+        "to go on: save what only they have (a snapshot of the volume), then say ALTER DATABASE .. SET HADR RESUME there"
+    };
+    (!copies.is_empty()).then(|| {
+        format!(
+            "the forced failover to {} left behind {}; resuming discards what they hold beyond the primary; {remedy}",
+            view.record.primary,
+            copies.join(", ")
+        )
+    })
+}
+
+/// Resumes what a forced failover left behind, where the person who accepted data loss said so.
+pub fn resume(view: &View<'_>) -> Vec<Step> {
+    if !view.record.forced.as_ref().is_some_and(|forced| forced.resume) {
+        return vec![];
+    }
+    let epoch = view.record.epoch;
+    left_behind(view)
+        .map(|(name, database, _)| Step::Resume { replica: name.clone(), database: database.clone(), epoch })
+        .collect()
 }
 
 /// Creates and adds databases that are new to the spec, then logins and their users.

@@ -1,7 +1,7 @@
 //! What an observation means: the answers that every rule asks for, each computed in one place.
 
 use super::{
-    election::Record,
+    election::{ElectionState, Record},
     observation::{Facts, GroupFacts, Observation, Probe},
 };
 use crate::model::{ReplicaName, Role, SequenceNumber, quorum};
@@ -46,6 +46,11 @@ impl<'a> View<'a> {
             && let Some((_, _, newest)) = self.seen.members().max_by_key(|(_, _, group)| group.number)
         {
             voters.extend(newest.voters().cloned());
+        }
+        voters.retain(|name| !self.record.apart.contains(name));
+        // Whoever a person named takes part in its election, whatever its mode.
+        if self.record.forced.is_some() && matches!(self.record.state, ElectionState::Open | ElectionState::Elected) {
+            voters.extend(self.record.target.clone());
         }
         voters
     }
@@ -98,11 +103,21 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// Members apart that follow the recorded primary at its number: they count again.
+    pub fn returned(&self) -> Vec<ReplicaName> {
+        let primary = &self.record.primary;
+        let Some(own) = self.seen.member(primary) else { return vec![] };
+        let back = self.seen.members().filter(|(name, _, group)| {
+            self.record.apart.contains(*name) && follows(group, primary) && group.number >= own.number
+        });
+        back.map(|(name, _, _)| name.clone()).collect()
+    }
+
     /// Whether `followers` and the primary itself are a majority of all members that vote.
     pub fn is_majority(&self, primary: &ReplicaName, followers: &BTreeSet<ReplicaName>) -> bool {
         let mut voters = self.voter_names();
         if let Some(own) = self.seen.member(primary) {
-            voters.extend(own.voters().cloned());
+            voters.extend(own.voters().filter(|name| !self.record.apart.contains(*name)).cloned());
         }
         followers.len() as u32 + 1 >= quorum::majority(voters.len() as u32)
     }

@@ -71,9 +71,27 @@ pub struct Record {
     /// The old primary is one of the voters that stood down first (switchover, restarted, unfollowed).
     #[serde(default)]
     pub primary_stands_down: bool,
+    /// A person accepted data loss: `target` is promoted whatever it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<Forced>,
+    /// Members that a forced failover left behind: they do not count as voters before they follow its primary.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub apart: BTreeSet<ReplicaName>,
     /// When it came how far; for people.
     #[serde(default)]
     pub times: Times,
+}
+
+/// What a person accepted, and what was known then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forced {
+    /// Databases of other replicas are resumed: what they hold beyond the new primary is discarded.
+    #[serde(default)]
+    pub resume: bool,
+    /// Who stood down with which number and log, and who was missing; empty until it was promoted.
+    #[serde(default)]
+    pub evidence: String,
 }
 
 /// When an election came how far: wall clock of whoever recorded it, milliseconds since 1970. In the record, so that the
@@ -166,6 +184,8 @@ pub struct Cause {
     pub target: Option<ReplicaName>,
     /// The primary answers and is the first voter to stand down.
     pub primary_stands_down: bool,
+    /// Data loss was accepted for `target`.
+    pub forced: Option<Forced>,
 }
 
 impl Record {
@@ -189,6 +209,8 @@ impl Record {
             from: None,
             target: None,
             primary_stands_down: false,
+            forced: None,
+            apart: BTreeSet::new(),
             times: Times { opened: Some(at), ..Times::default() },
         }
     }
@@ -209,6 +231,7 @@ impl Record {
             from: Some(self.primary.clone()),
             target: cause.target,
             primary_stands_down: cause.primary_stands_down,
+            forced: cause.forced,
             times: Times {
                 suspected: self.times.suspected.filter(|_| self.state != ElectionState::Settled).or(Some(since)),
                 opened: Some(at),
@@ -272,6 +295,12 @@ impl Record {
         lineage
     }
 
+    /// Counts a member as a voter from now on.
+    pub fn count(&mut self, name: &ReplicaName) {
+        self.voters.insert(name.clone());
+        self.apart.remove(name);
+    }
+
     /// The primary serves after all: nothing is being changed.
     #[must_use]
     pub fn untimed(self) -> Self {
@@ -284,9 +313,19 @@ impl Record {
         Self { times: Times { promoted: Some(promoted), settled: Some(settled), ..self.times }, ..self }
     }
 
-    /// The primary is followed by a majority.
+    /// The primary is followed by a majority; after a forced failover it is alone, and whoever does not follow it yet is
+    /// apart.
     pub fn settle(&self, followers: BTreeSet<ReplicaName>) -> Self {
+        let mut apart = self.apart.clone();
+        let mut voters = self.voters.clone();
+        if self.forced.is_some() && self.state == ElectionState::Elected {
+            apart.extend(voters.iter().filter(|name| **name != self.primary && !followers.contains(*name)).cloned());
+            voters.insert(self.primary.clone());
+            voters.retain(|name| !apart.contains(name));
+        }
         Self {
+            voters,
+            apart,
             state: ElectionState::Settled,
             previous: None,
             previous_followers: BTreeSet::new(),

@@ -9,7 +9,7 @@ use super::{
     plan::{Plan, Reason, Step},
     promote,
     promote::{POLL, WATCH, is_following, mode_of, open_election},
-    setup, switchover,
+    requirements, setup, switchover,
 };
 use crate::model::{Mode, ReplicaName, Role, quorum};
 use std::{
@@ -28,7 +28,7 @@ pub fn without_record(seen: &Observation) -> Plan {
         return plan;
     }
     let steps = setup::steps(seen);
-    if let Some((reason, message)) = setup::refused(seen) {
+    if let Some((reason, message)) = setup::refused(seen).or_else(|| requirements::unmet(seen)) {
         return tend_new(seen, Plan::new(reason, message).wave(steps).recheck(WATCH));
     }
     let waiting: Vec<_> =
@@ -168,7 +168,7 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
             Role::Resolving if cure == 0 => {
                 steps.push(Step::Follow { replica: name.clone(), epoch, primary: primary.clone() });
             }
-            Role::Resolving | Role::Secondary if cure >= LAST_CURE && spared => {
+            Role::Resolving | Role::Secondary if cure >= LAST_CURE && spared && may_lose(view, name) => {
                 steps.extend(anew(view, name, primary, cure))
             }
             _ => {
@@ -187,6 +187,11 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// Whether what a replica holds beyond the primary may go: after a forced failover only when the person said so.
+fn may_lose(view: &View<'_>, name: &ReplicaName) -> bool {
+    !view.record.apart.contains(name) || view.record.forced.as_ref().is_some_and(|forced| forced.resume)
 }
 
 fn both_endpoints(name: &ReplicaName, primary: &ReplicaName) -> [Step; 2] {
@@ -222,7 +227,7 @@ fn joins(view: &View<'_>, record: &mut Record) -> Vec<Step> {
             continue;
         }
         if replica.mode.votes() {
-            record.voters.insert(name.clone());
+            record.count(name);
         }
         steps.push(Step::Join { replica: name.clone(), holds_data: replica.mode.holds_data() });
     }
@@ -246,10 +251,11 @@ fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
     let Some(own) = view.primary() else { return vec![] };
     let primary = &view.record.primary;
     let mut steps = Vec::new();
+    let fit = requirements::unmet(view.seen).is_none();
     for (name, mode) in &view.seen.group.replicas {
-        if !own.members.contains_key(name) && setup::ready(view.seen, name) {
+        if fit && !own.members.contains_key(name) && setup::ready(view.seen, name) {
             if mode.votes() {
-                record.voters.insert(name.clone());
+                record.count(name);
             }
             steps.push(Step::AddReplica { primary: primary.clone(), replica: name.clone(), mode: *mode });
         }
@@ -260,9 +266,10 @@ fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
         }
     }
     let gone = |name: &ReplicaName| !own.members.contains_key(name) && !view.seen.group.replicas.contains_key(name);
-    if view.record.voters.iter().any(gone) && !own.commit_pending {
-        record.voters.retain(|name| !gone(name));
-        record.followers.retain(|name| !gone(name));
+    if view.record.voters.union(&view.record.apart).any(gone) && !own.commit_pending {
+        for names in [&mut record.voters, &mut record.followers, &mut record.apart] {
+            names.retain(|name| !gone(name));
+        }
     }
     steps
 }
@@ -328,6 +335,10 @@ pub fn keep(view: &View<'_>) -> Plan {
     let primary = &view.record.primary;
     let mut record = view.record.clone();
     record.followers.extend(view.followers_of(primary));
+    for name in view.returned() {
+        record.count(&name);
+        record.followers.insert(name);
+    }
     // A new volume under a known name has followed nobody.
     record.followers.retain(|name| view.seen.facts(name).is_none_or(|facts| facts.group.is_some()));
     let mut steps = refusal;
@@ -344,6 +355,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     if record.state == ElectionState::Settled {
         steps.extend(store_settled(view, &record));
         steps.extend(databases::steps(view));
+        steps.extend(databases::resume(view));
     }
     steps.extend(housekeeping::labels(view));
     steps.extend(housekeeping::gates(view.seen));
@@ -361,7 +373,7 @@ fn condition(view: &View<'_>) -> (Reason, String) {
     if let Some(problem) = databases::problem(view) {
         return problem;
     }
-    if let Some(refused) = setup::refused(view.seen) {
+    if let Some(refused) = setup::refused(view.seen).or_else(|| requirements::unmet(view.seen)) {
         return refused;
     }
     let primary = &view.record.primary;

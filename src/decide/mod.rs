@@ -3,6 +3,7 @@
 mod databases;
 pub mod diagnose;
 pub mod election;
+mod forced;
 pub mod gate;
 mod housekeeping;
 mod members;
@@ -10,8 +11,10 @@ pub mod observation;
 pub mod plan;
 mod promote;
 pub mod reason;
+mod requirements;
 mod settle;
 mod setup;
+mod stand_down;
 pub mod status;
 mod switchover;
 mod warnings;
@@ -36,5 +39,5 @@ pub fn decide(seen: &Observation) -> Plan {
         ElectionState::Elected => settle::elected(&view),
         ElectionState::Settled | ElectionState::Void => promote::standing(&view),
     };
-    setup::let_in(seen, plan)
+    setup::let_in(seen, forced::instead(&view, plan))
 }

@@ -110,6 +110,9 @@ pub struct Pod {
     pub deleting: bool,
     /// Our readiness gate as it stands. `None`: never set.
     pub gate: Option<bool>,
+    /// The node it was put on. `None`: none yet.
+    #[serde(default)]
+    pub node: Option<String>,
     /// It was made from an older template than its StatefulSet has now.
     #[serde(default)]
     pub outdated: bool,
@@ -236,6 +239,12 @@ pub struct GroupDatabase {
     pub local: Option<String>,
     /// Data movement is suspended here.
     pub suspended: bool,
+    /// Suspended by a forced failover elsewhere (`SUSPEND_FROM_PARTNER`), until somebody resumes it.
+    #[serde(default)]
+    pub left_behind: bool,
+    /// Where the log of the local copy ends, as a decimal LSN. `None`: no local copy.
+    #[serde(default)]
+    pub end_of_log: Option<String>,
     /// Redo queue of the local copy, KiB.
     pub redo_queue: i64,
     /// Synchronization state of the other replicas; only a primary knows.
@@ -302,7 +311,7 @@ pub struct Routed {
 }
 
 /// A `Failover` object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// Its name.
     pub name: String,
@@ -314,6 +323,9 @@ pub struct Request {
     pub expected_epoch: Option<u64>,
     /// It is older than its `expiresAfterSeconds`.
     pub expired: bool,
+    /// Databases of the other replicas are resumed afterwards; forced ones only.
+    #[serde(default)]
+    pub resume: bool,
     /// Epoch of the election opened for it. `None`: not begun.
     pub epoch: Option<u64>,
 }

@@ -153,7 +153,7 @@ pub enum Step {
         /// A configuration-only replica may refuse OFFLINE.
         configuration_only: bool,
     },
-    /// `FAILOVER` on the elected replica, then admit everyone: one batch.
+    /// `FAILOVER`, or `FORCE_FAILOVER_ALLOW_DATA_LOSS`, on the elected replica, then admit everyone: one batch.
     Failover {
         /// Who.
         replica: ReplicaName,
@@ -163,6 +163,8 @@ pub enum Step {
         number: SequenceNumber,
         /// Refused when the instance's `ms_ticks` is past it.
         deadline: i64,
+        /// A person accepted data loss.
+        force: bool,
     },
     /// Store a settled election beside the epoch.
     StoreSettled {
@@ -197,6 +199,15 @@ pub enum Step {
         replica: ReplicaName,
         /// Its name.
         database: DatabaseName,
+    },
+    /// `SET HADR RESUME` on a secondary: what its copy holds beyond the primary's is discarded.
+    Resume {
+        /// The secondary.
+        replica: ReplicaName,
+        /// Its database.
+        database: DatabaseName,
+        /// Refused when a newer one is stored.
+        epoch: u64,
     },
     /// Create an application login with this SID, or set its password.
     EnsureLogin {
@@ -277,6 +288,7 @@ impl Step {
             Self::AdmitAll(_) => "AdmitAll",
             Self::CreateDatabase { .. } => "CreateDatabase",
             Self::AddDatabase { .. } => "AddDatabase",
+            Self::Resume { .. } => "Resume",
             Self::EnsureLogin { .. } => "EnsureLogin",
             Self::EnsureUsers { .. } => "EnsureUsers",
             Self::Route(_) => "Route",
@@ -304,6 +316,7 @@ impl Step {
             | Self::SetCommitQuorum { replica, .. }
             | Self::CreateDatabase { replica, .. }
             | Self::AddDatabase { replica, .. }
+            | Self::Resume { replica, .. }
             | Self::EnsureLogin { replica, .. }
             | Self::EnsureUsers { replica, .. } => Some(replica),
             Self::Record(_)

@@ -3,17 +3,16 @@
 use super::{
     diagnose::{View, follows, utc},
     election::{Cause, ElectionState, Record},
-    gate::{self, Answer, Evidence, Verdict, Wish},
+    forced,
+    gate::{self, Evidence, Verdict, Wish},
     members,
     observation::{CURE, Probe},
     plan::{Plan, Reason, Step},
     setup,
+    stand_down::{stale_admission, stood_down, to_stand_down},
 };
-use crate::model::{FailoverMode, Mode, ReplicaName, Role};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use crate::model::{FailoverMode, Mode, ReplicaName, Role, SequenceNumber};
+use std::{collections::BTreeSet, time::Duration};
 
 /// How often a role change under way is looked at.
 pub const POLL: Duration = Duration::from_millis(200);
@@ -84,7 +83,10 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
     }
     let (name, _) = view.other_primaries().next()?;
     let followers = view.followers_of(name);
-    if view.other_primaries().count() > 1 || (followers.len() as u32 + 1) < view.voters() / 2 + 1 {
+    if view.other_primaries().count() > 1
+        || !view.voter_names().contains(name)
+        || (followers.len() as u32 + 1) < view.voters() / 2 + 1
+    {
         return None;
     }
     let record = Record {
@@ -228,6 +230,9 @@ pub fn open(view: &View<'_>) -> Plan {
     if let Some(plan) = close(view) {
         return plan;
     }
+    if let Some(forced) = &view.record.forced {
+        return forced::open(view, forced);
+    }
     let stood = stood_down(view);
     if stale_admission(view, &stood) {
         return reopen(view, "a voter that stood down no longer answers");
@@ -265,18 +270,16 @@ fn judge(view: &View<'_>, evidence: &Evidence) -> (Record, Verdict) {
     (record, verdict)
 }
 
-fn elect(
-    view: &View<'_>,
-    record: &Record,
-    candidate: ReplicaName,
-    number: crate::model::SequenceNumber,
-    deadline: i64,
-) -> Plan {
+/// Records the candidate, then sends FAILOVER.
+pub fn elect(view: &View<'_>, record: &Record, candidate: ReplicaName, number: SequenceNumber, deadline: i64) -> Plan {
     let record = record.elect(candidate.clone(), number, deadline, view.seen.at);
-    let message = format!("election {}: {candidate} holds the highest number {number}", record.epoch);
-    let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline };
+    let force = record.forced.is_some();
+    let why = if force { "is forced at" } else { "holds the highest number" };
+    let message = format!("election {}: {candidate} {why} {number}", record.epoch);
+    let failover = Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline, force };
     let hide = Step::Label { replica: candidate.clone(), role: members::RESOLVING.into(), readable: false };
     let mut first = vec![Step::Record(Box::new(record))];
+    first.push(Step::Announce { reason: Reason::StoodDown, message: format!("{message}; {}", view.count_in_words()) });
     first.extend(view.seen.routed.readable.contains(&candidate).then_some(hide));
     first.extend(setup::exchange(view.seen));
     Plan::new(Reason::Promoting, message).wave(first).wave(vec![failover]).recheck(POLL)
@@ -309,38 +312,6 @@ fn close(view: &View<'_>) -> Option<Plan> {
     )
 }
 
-/// Voters that stood down at this epoch, with what they answered since.
-fn stood_down(view: &View<'_>) -> BTreeMap<ReplicaName, Answer> {
-    let here = view.answering().filter(|(name, facts, group)| {
-        let configuration_only = mode_of(view, name) == Mode::ConfigurationOnly;
-        facts.stored.epoch == view.record.epoch
-            && (group.role == Role::Resolving
-                || (configuration_only && group.role == Role::Secondary && !group.connected))
-    });
-    here.map(|(name, facts, group)| {
-        let ready = group.databases.values().all(|database| database.failover_ready);
-        let redo_queue = group.databases.values().map(|database| database.redo_queue).sum();
-        (
-            name.clone(),
-            Answer { mode: mode_of(view, name), number: group.number, ready, redo_queue, ticks: facts.server.ticks },
-        )
-    })
-    .collect()
-}
-
-/// Whether somebody who stood down still admits a voter that is silent now: its evidence went with it.
-fn stale_admission(view: &View<'_>, stood: &BTreeMap<ReplicaName, Answer>) -> bool {
-    let answering: BTreeSet<_> = view.answering().map(|(name, _, _)| name).collect();
-    let voters = view.voter_names();
-    stood.keys().filter_map(|name| view.seen.facts(name)).any(|facts| {
-        facts
-            .setup
-            .partners
-            .iter()
-            .any(|(partner, entry)| entry.admitted && voters.contains(partner) && !answering.contains(partner))
-    })
-}
-
 fn reopen(view: &View<'_>, why: &str) -> Plan {
     if let Some(plan) = waiting_for_answers(view) {
         return plan;
@@ -351,34 +322,9 @@ fn reopen(view: &View<'_>, why: &str) -> Plan {
         request: record.request.clone(),
         target: record.target.clone(),
         primary_stands_down: record.primary_stands_down,
+        forced: None,
     };
     open_election(view, cause, why)
-}
-
-/// The batches that ask the remaining voters to stand down; the old primary goes first when it answers.
-fn to_stand_down(view: &View<'_>, stood: &BTreeMap<ReplicaName, Answer>) -> Vec<Step> {
-    let record = view.record;
-    let primary_first = record.primary_stands_down && view.primary_answers() && !stood.contains_key(&record.primary);
-    let primary_stood = stood.contains_key(&record.primary);
-    let voters: BTreeSet<_> = view.answering().map(|(name, _, _)| name.clone()).collect();
-    view.answering()
-        .filter(|(name, _, _)| !stood.contains_key(*name) && (!primary_first || **name == record.primary))
-        .map(|(name, _, _)| {
-            let exempt = *name == record.primary || primary_stood;
-            let mut admit = voters.clone();
-            admit.remove(name);
-            if !primary_stood {
-                admit.remove(&record.primary);
-            }
-            Step::StandDown {
-                replica: name.clone(),
-                epoch: record.epoch,
-                unless_connected_to: (!exempt).then(|| record.primary.clone()),
-                admit,
-                configuration_only: mode_of(view, name) == Mode::ConfigurationOnly,
-            }
-        })
-        .collect()
 }
 
 fn wish<'a>(view: &View<'a>) -> Wish<'a> {

@@ -42,7 +42,8 @@ pub fn elected(view: &View<'_>) -> Plan {
         // Recorded by a process that ended before it sent the batch, or whose answer is unknown: the same batch again is
         // guarded by the same epoch, number and deadline.
         return if memo.is_none() && !group.failover_running {
-            plan.wave(vec![Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline }])
+            let force = record.forced.is_some();
+            plan.wave(vec![Step::Failover { replica: candidate.clone(), epoch: record.epoch, number, deadline, force }])
         } else {
             plan
         };
@@ -66,7 +67,12 @@ fn candidate_silent(view: &View<'_>) -> Plan {
     waiting_for_answers(view).unwrap_or_else(|| {
         open_election(
             view,
-            Cause { planned: record.planned, request: record.request.clone(), ..Cause::default() },
+            // What a person accepted was accepted for this candidate.
+            Cause {
+                planned: record.planned,
+                request: record.request.clone().filter(|_| record.forced.is_none()),
+                ..Cause::default()
+            },
             &why,
         )
     })
@@ -79,14 +85,21 @@ fn settle(view: &View<'_>) -> Plan {
     let followers = view.followers_of(primary);
     let expected = view.answering().filter(|(name, _, _)| *name != primary).count();
     let complete = followers.len() >= expected || view.seen.election_age >= PATIENCE;
-    let majority = view.is_majority(primary, &followers);
-    if majority && complete {
+    // One that was forced is alone until others come back to it.
+    let alone = record.forced.is_some();
+    if complete && (alone || view.is_majority(primary, &followers)) {
         let at = view.seen.at;
         let settled = record.settle(followers.clone()).settled_at(at - view.seen.promoted_for.as_millis() as i64, at);
         let message = promoted_message(view, &settled);
         let mut effects = members::store_settled(view, &settled);
         effects.push(Step::Label { replica: primary.clone(), role: members::PRIMARY.into(), readable: false });
-        effects.push(Step::Announce { reason: Reason::Promoted, message: message.clone() });
+        let moved = record.planned && record.from.as_ref().is_some_and(|from| from != primary);
+        let reason = match (alone, moved) {
+            (true, _) => Reason::Forced,
+            (false, true) => Reason::SwitchoverCompleted,
+            (false, false) => Reason::Promoted,
+        };
+        effects.push(Step::Announce { reason, message: message.clone() });
         let route = if view.seen.routed.read_write.as_ref() == Some(primary) {
             vec![]
         } else {
@@ -111,8 +124,11 @@ fn settle(view: &View<'_>) -> Plan {
 fn promoted_message(view: &View<'_>, settled: &Record) -> String {
     let names: Vec<_> = settled.followers.iter().map(ReplicaName::as_str).collect();
     let from = settled.from.as_ref().map_or_else(String::new, |from| format!(" (before: {from})"));
+    let lost = settled.forced.as_ref().map_or_else(String::new, |forced| {
+        format!("; forced, acknowledged commits may be lost; what was known: {}", forced.evidence)
+    });
     format!(
-        "{} is primary{from} at {}; followed by {}",
+        "{} is primary{from} at {}; followed by {}{lost}",
         settled.primary,
         number_of(view, &settled.primary),
         if names.is_empty() { "nobody yet".into() } else { names.join(", ") }

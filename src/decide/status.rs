@@ -9,6 +9,7 @@ use super::{
 };
 use crate::model::{FailoverMode, Management, Mode, ReplicaName, Role, quorum};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +160,7 @@ fn conditions(view: &View<'_>, plan: &Plan, routed: bool, synchronized: u32, wan
     let healthy = || format!("{}; {}", available.message, in_sync.message);
     let message = if plan.message.is_empty() { healthy() } else { plan.message.clone() };
     let ready = Condition { kind: "Ready", status: (all && complete).into(), reason: plan.reason, message };
-    let blocked = blocks(plan.reason).then(|| Condition {
+    let blocked = plan.reason.blocks().then(|| Condition {
         kind: "FailoverBlocked",
         status: Truth::True,
         reason: plan.reason,
@@ -167,6 +168,7 @@ fn conditions(view: &View<'_>, plan: &Plan, routed: bool, synchronized: u32, wan
     });
     let moving = !complete && !stalled;
     let mut conditions = vec![ready, available, in_sync, ready_to_fail_over, quorum];
+    conditions.extend(spread(view));
     conditions.extend(blocked);
     conditions.extend(moving.then(|| Condition {
         kind: "Reconciling",
@@ -190,19 +192,6 @@ fn conditions(view: &View<'_>, plan: &Plan, routed: bool, synchronized: u32, wan
         });
     }
     conditions
-}
-
-/// Reasons with which a group is without a primary and nothing may be promoted.
-fn blocks(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::TooFewAnswers
-            | Reason::NotSynchronized
-            | Reason::FollowerNotRecorded
-            | Reason::EngineRefused
-            | Reason::ManualFailoverOnly
-            | Reason::AntiFlap
-    )
 }
 
 fn available(view: &View<'_>, plan: &Plan, routed: bool) -> Condition {
@@ -258,6 +247,23 @@ fn synchronized_condition(view: &View<'_>, plan: &Plan, synchronized: u32, wante
     };
     let message = format!("{synchronized} of {wanted} synchronous secondaries have every database synchronized");
     Condition { kind: "Synchronized", status: good.into(), reason, message }
+}
+
+/// Whether every pod has a node of its own: the loss of one takes what is together on it.
+fn spread(view: &View<'_>) -> Option<Condition> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, replica) in &view.seen.replicas {
+        nodes.entry(replica.pod.node.as_deref()?).or_default().push(name.as_str());
+    }
+    let shared: Vec<_> = nodes.iter().filter(|(_, pods)| pods.len() > 1).collect();
+    let together: Vec<_> = shared.iter().map(|(node, pods)| format!("{} are on {node}", pods.join(" and "))).collect();
+    let (reason, message) = if shared.is_empty() {
+        (Reason::Spread, format!("{} pods on {} nodes", view.seen.replicas.len(), nodes.len()))
+    } else {
+        let remedy = "its loss takes all of them; add nodes and delete one of the pods, or set spec.pod.requireSpread";
+        (Reason::SharedNode, format!("{}: {remedy}", together.join(", ")))
+    };
+    Some(Condition { kind: "Spread", status: shared.is_empty().into(), reason, message })
 }
 
 /// Whether the gate would promote if the primary died now.

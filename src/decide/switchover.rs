@@ -2,7 +2,7 @@
 
 use super::{
     diagnose::{View, follows},
-    election::{Cause, ElectionState},
+    election::{Cause, ElectionState, Record},
     members::{self, switch_over},
     observation::Request,
     plan::{Plan, Reason, Step},
@@ -42,12 +42,15 @@ fn serve(view: &View<'_>, request: &Request) -> (Vec<Step>, Option<Plan>) {
     };
     if record.request.as_ref() == Some(&request.name) {
         let from = record.from.as_ref().map_or("nobody", ReplicaName::as_str);
-        return if request.target.as_ref().map_or(record.from.as_ref() != Some(primary), |target| target == primary) {
-            answer(
-                true,
-                Reason::SwitchoverCompleted,
-                format!("{primary} is primary, before: {from}; epoch {}", record.epoch),
-            )
+        let evidence = record.forced.as_ref().map(|forced| format!("; what was known: {}", forced.evidence));
+        let moved = request.target.as_ref().map_or(record.from.as_ref() != Some(primary), |target| target == primary);
+        return if moved && stands_by_it(record, request) {
+            let reason = if request.forced { Reason::Forced } else { Reason::SwitchoverCompleted };
+            let evidence = evidence.unwrap_or_default();
+            let message = format!("{primary} is primary, before: {from}; epoch {}{evidence}", record.epoch);
+            answer(true, reason, message)
+        } else if request.forced {
+            answer(false, Reason::ElectionClosed, format!("{primary} answers as primary: nothing was forced"))
         } else {
             answer(
                 false,
@@ -66,7 +69,7 @@ fn serve(view: &View<'_>, request: &Request) -> (Vec<Step>, Option<Plan>) {
         return answer(
             false,
             Reason::NotLegal,
-            format!("{primary} is primary: a forced failover is only for a group without one; use mode Planned"),
+            format!("{primary} is primary: a forced failover is for a group without one; use mode Planned"),
         );
     }
     if request.target.as_ref() == Some(primary) {
@@ -80,8 +83,14 @@ fn serve(view: &View<'_>, request: &Request) -> (Vec<Step>, Option<Plan>) {
         request: Some(request.name.clone()),
         target: request.target.clone(),
         primary_stands_down: true,
+        forced: None,
     };
     (vec![], Some(switch_over(view, cause, &format!("Failover {} asks for it", request.name))))
+}
+
+/// Whether the request's own election made the primary: a forced one that was closed leaves the old one in place.
+fn stands_by_it(record: &Record, request: &Request) -> bool {
+    !request.forced || record.state == ElectionState::Settled
 }
 
 /// Why a planned switchover is not legal now.

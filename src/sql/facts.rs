@@ -135,6 +135,9 @@ fn read_members(rows: &[Row]) -> Result<BTreeMap<ReplicaName, Member>, String> {
     Ok(members)
 }
 
+/// `suspend_reason` of a secondary that a forced failover left behind: SUSPEND_FROM_PARTNER.
+const FROM_PARTNER: i64 = 1;
+
 fn read_group_databases(replica: &ReplicaName, rows: &[Row]) -> Result<BTreeMap<DatabaseName, GroupDatabase>, String> {
     let mut databases: BTreeMap<DatabaseName, GroupDatabase> = BTreeMap::new();
     for row in rows.iter().map(Cells) {
@@ -148,6 +151,8 @@ fn read_group_databases(replica: &ReplicaName, rows: &[Row]) -> Result<BTreeMap<
             database.failover_ready = row.number("failover_ready")? == Some(1) && row.number("joined")? == Some(1);
             database.local = state;
             database.suspended = row.number("suspended")? == Some(1);
+            database.left_behind = database.suspended && row.number("suspend_reason")? == Some(FROM_PARTNER);
+            database.end_of_log = row.text("end_of_log")?;
             database.redo_queue = row.number("redo_queue_size")?.unwrap_or(0);
         } else if let Some(state) = state {
             database.remote.insert(whose, state);

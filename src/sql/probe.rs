@@ -127,7 +127,8 @@ fn group_databases_batch(group: &str) -> String {
         "\
 SELECT cs.database_name, r.replica_server_name, CAST(cs.is_failover_ready AS int) AS failover_ready,
        CAST(cs.is_database_joined AS int) AS joined, ds.synchronization_state_desc,
-       CAST(ds.is_suspended AS int) AS suspended, ds.redo_queue_size
+       CAST(ds.is_suspended AS int) AS suspended, CAST(ds.suspend_reason AS int) AS suspend_reason,
+       CAST(ds.end_of_log_lsn AS nvarchar(30)) AS end_of_log, ds.redo_queue_size
 FROM sys.dm_hadr_database_replica_cluster_states AS cs
 JOIN sys.availability_replicas AS r ON r.replica_id = cs.replica_id
 JOIN sys.availability_groups AS g ON g.group_id = r.group_id

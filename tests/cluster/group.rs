@@ -273,6 +273,39 @@ fn the_primary_moves_when_a_person_asks_and_when_its_pod_is_deleted() {
 
 #[test]
 #[ignore = "needs the lab"]
+fn a_person_forces_the_last_replica_and_the_others_follow_when_they_wake() {
+    let (_namespace, _healed, primary) = ready_group();
+    let writer = Writer::start();
+    let (target, other) = if primary == "orders-1" { ("orders-2", "orders-0") } else { ("orders-1", "orders-2") };
+    let other = if other == primary { "orders-0" } else { other };
+    for pod in [other, &primary] {
+        fault("freeze", NAMESPACE, pod);
+    }
+    let blocked = wait_for_condition(60, &GROUP, "FailoverBlocked", "True");
+    let told = blocked["status"]["conditions"].to_string();
+    assert!(
+        told.contains("1 of 2 sequence numbers seen") && told.contains(&format!("{primary} (silent since")),
+        "{told}"
+    );
+    apply(&format!(
+        "{{apiVersion: quorate.dev/v1alpha1, kind: Failover, metadata: {{name: forced, namespace: {NAMESPACE}}},
+          spec: {{availabilityGroup: orders, mode: Forced, target: {target}, expectedEpoch: {}, resumeDatabases: true,
+                  acceptDataLoss: I accept data loss in orders}}}}",
+        epoch(&blocked)
+    ));
+    wait_for_condition(60, &["failovers.quorate.dev", "-n", NAMESPACE, "forced"], "Succeeded", "True");
+    let forced = group();
+    assert_eq!((text(&forced, "/status/primary"), text(&forced, "/status/lastFailover/kind")), (target, "Forced"));
+    for pod in [other, &primary] {
+        fault("thaw", NAMESPACE, pod);
+    }
+    wait_for_condition(180, &GROUP, "Ready", "True");
+    writer.wait_for_more("writes on the forced primary");
+    writer.finish("a forced failover, until the others are back");
+}
+
+#[test]
+#[ignore = "needs the lab"]
 fn a_primary_whose_node_has_lost_power_is_replaced_and_rejoins() {
     let (_namespace, _healed, primary) = ready_group();
     let node = text(&kubectl_json(&["get", "pod", "-n", NAMESPACE, &primary]), "/spec/nodeName").to_owned();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod forced;
 mod gate;
 mod histories;
 mod parts;
@@ -125,14 +126,7 @@ fn every_replica_restarted_is_an_election_over_a_majority() {
 #[test]
 fn a_planned_switchover_moves_the_role_to_its_target() {
     let mut world = three();
-    world.request = Some(Request {
-        name: "m1".into(),
-        forced: false,
-        target: Some(name("orders-2")),
-        expected_epoch: None,
-        expired: false,
-        epoch: None,
-    });
+    world.request = Some(Request { name: "m1".into(), target: Some(name("orders-2")), ..Request::default() });
     world.until("answered", SOON, |w, _| !w.answers.is_empty());
     assert_eq!(world.primaries(), ["orders-2"]);
     assert_eq!(world.answers[0].1, Some(true), "{}", world.answers[0].2);
@@ -144,14 +138,7 @@ fn a_switchover_to_a_replica_that_is_down_is_refused_at_once() {
     let mut world = three();
     world.kill("orders-2");
     world.pass();
-    world.request = Some(Request {
-        name: "m1".into(),
-        forced: false,
-        target: Some(name("orders-2")),
-        expected_epoch: None,
-        expired: false,
-        epoch: None,
-    });
+    world.request = Some(Request { name: "m1".into(), target: Some(name("orders-2")), ..Request::default() });
     world.until("answered", SOON, |w, _| !w.answers.is_empty());
     assert_eq!((world.answers[0].1, world.primaries()), (Some(false), vec!["orders-0".to_string()]));
 }

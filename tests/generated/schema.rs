@@ -182,7 +182,7 @@ fn failover(spec: Value) -> Value {
 #[test]
 fn a_forced_failover_needs_its_target_its_epoch_and_its_exact_sentence() {
     let full = json!({"availabilityGroup": "orders", "mode": "Forced", "target": "orders-1", "expectedEpoch": 7,
-                      "acceptDataLoss": "I accept data loss in orders"});
+                      "acceptDataLoss": "I accept data loss in orders", "resumeDatabases": true});
     assert_eq!(refusals("failovers", &failover(full.clone()), None), Vec::<String>::new());
     for missing in ["target", "expectedEpoch", "acceptDataLoss"] {
         let mut spec = full.clone();
@@ -201,7 +201,11 @@ fn a_forced_failover_needs_its_target_its_epoch_and_its_exact_sentence() {
 fn a_planned_failover_accepts_no_loss_and_nothing_of_a_request_changes() {
     let planned = failover(json!({"availabilityGroup": "orders", "mode": "Planned"}));
     assert_eq!(refusals("failovers", &planned, None), Vec::<String>::new());
-    for extra in [("expectedEpoch", json!(7)), ("acceptDataLoss", json!("I accept data loss in orders"))] {
+    for extra in [
+        ("expectedEpoch", json!(7)),
+        ("acceptDataLoss", json!("I accept data loss in orders")),
+        ("resumeDatabases", json!(true)),
+    ] {
         let mut spec = planned.clone();
         spec["spec"][extra.0] = extra.1;
         assert_eq!(refusals("failovers", &spec, None).len(), 1);

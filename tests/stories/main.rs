@@ -3,6 +3,10 @@
 //! Everything here is test code: one thread, virtual time, one seed. A story that fails prints its whole history.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
+/// Stories make and drop JSON and rows all day.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod stage;
 mod world;
 
@@ -11,6 +15,7 @@ mod backups;
 mod connections;
 mod crashes;
 mod failover;
+mod forced;
 mod histories;
 mod kubernetes;
 mod leader;
@@ -18,5 +23,6 @@ mod nodes;
 mod operator;
 mod operators;
 mod passwords;
+mod requirements;
 mod returns;
 mod tables;

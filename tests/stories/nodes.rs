@@ -92,7 +92,7 @@ fn set(replicas: u32) -> Value {
 }
 
 impl Stage {
-    fn pod(&self, name: &str) -> Value {
+    fn pod(&self, name: &str) -> Arc<Value> {
         self.plane.api.find("pods", "shop", name).unwrap()
     }
 

@@ -9,6 +9,10 @@ async fn one_manifest_becomes_a_group_that_is_ready_and_then_at_rest() {
     assert_eq!((stage.primary(), stage.routed()), ("orders-0".into(), "orders-0".into()));
     let client = stage.client(1, Duration::from_millis(100));
     stage.ends_well(Duration::from_secs(10), vec![client]).await;
+    let told = |reason: &str| stage.events(reason).len();
+    assert_eq!((told("ReplicaAdded"), told("DatabaseAdded"), told("CommitQuorumChanged")), (3, 1, 1));
+    assert_eq!((told("Rerouted"), told("Promoted"), told("Rejoined")), (1, 1, 0));
+    assert_eq!(stage.condition("Spread"), Some(("True".into(), "Spread".into())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,4 +58,9 @@ async fn a_request_moves_the_primary() {
     stage.until("answered", Duration::from_secs(30), |stage| stage.answer("now") == Some(true)).await;
     stage.ends_well(Duration::from_secs(60), vec![client]).await;
     assert_eq!(stage.primary(), "orders-2");
+    let told = |reason: &str| stage.events(reason).len();
+    assert_eq!((told("StoodDown"), told("SwitchoverCompleted"), told("PrimarySuspected")), (1, 1, 0));
+    let rerouted = stage.events("Rerouted");
+    assert!(rerouted.iter().any(|note| note == "orders-rw selects orders-2"), "{rerouted:?}");
+    assert!(stage.events("Rejoined").iter().any(|note| note.starts_with("orders-0 follows orders-2 again")));
 }

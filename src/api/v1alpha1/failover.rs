@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.mode != 'Forced' || has(self.target)").message("spec.target is required with mode Forced: name the replica that shall become primary"))]
 #[x_kube(validation = Rule::new("self.mode != 'Forced' || has(self.expectedEpoch)").message("spec.expectedEpoch is required with mode Forced: copy status.election.epoch of the group"))]
 #[x_kube(validation = Rule::new("self.mode != 'Forced' || (has(self.acceptDataLoss) && self.acceptDataLoss == 'I accept data loss in ' + self.availabilityGroup)").message("spec.acceptDataLoss must be exactly 'I accept data loss in <spec.availabilityGroup>' with mode Forced: acknowledged commits may be lost; write the sentence if you accept it"))]
-#[x_kube(validation = Rule::new("self.mode == 'Forced' || (!has(self.acceptDataLoss) && !has(self.expectedEpoch))").message("spec.acceptDataLoss and spec.expectedEpoch belong to mode Forced; remove them, a planned failover loses nothing"))]
+#[x_kube(validation = Rule::new("self.mode == 'Forced' || (!has(self.acceptDataLoss) && !has(self.expectedEpoch) && !has(self.resumeDatabases))").message("spec.acceptDataLoss, spec.expectedEpoch and spec.resumeDatabases belong to mode Forced; remove them, a planned failover loses nothing"))]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverSpec {
     /// The group, in the same namespace.
@@ -50,6 +50,10 @@ pub struct FailoverSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub accept_data_loss: Option<String>,
+    /// Resume databases of the other replicas afterwards: what they hold beyond the new primary is discarded. Else they
+    /// stay suspended until a person resumes them; mode Forced only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_databases: Option<bool>,
     /// Seconds after which a request that could not begin is given up: 1 to 86400. 300 unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 86400").message("spec.expiresAfterSeconds must be from 1 to 86400; leave it out for 300"))]

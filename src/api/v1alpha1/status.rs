@@ -162,9 +162,27 @@ pub struct Election {
     /// The old primary stands down first.
     #[serde(default)]
     pub primary_stands_down: bool,
+    /// A person accepted data loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<ForcedElection>,
+    /// Members that a forced failover left behind and that do not follow its primary yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<String>,
     /// When it came how far.
     #[serde(default)]
     pub times: ElectionTimes,
+}
+
+/// What a person accepted, and what was known then.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ForcedElection {
+    /// Databases of other replicas are resumed.
+    #[serde(default)]
+    pub resume: bool,
+    /// Who stood down with which number and log, and who was missing.
+    #[serde(default)]
+    pub evidence: String,
 }
 
 /// When an election came how far, in milliseconds since 1970.

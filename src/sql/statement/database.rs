@@ -1,6 +1,9 @@
 //! Databases and application logins, as `sa`: things done once.
 
-use super::{Batch, Context, Login, Unbuildable};
+use super::{
+    Batch, Context, Login, Unbuildable,
+    role::{epoch_not_newer, in_turn},
+};
 use crate::{
     model::{
         DatabaseName, LoginName,
@@ -19,6 +22,22 @@ pub(super) fn create(database: &DatabaseName) -> Vec<Batch> {
 pub(super) fn add(database: &DatabaseName, context: &Context<'_>) -> Vec<Batch> {
     let add = format!("ALTER AVAILABILITY GROUP {} ADD DATABASE {};", context.group.name.quoted(), database.quoted());
     vec![chain(database), Batch::new(Login::Admin, add).within(60)]
+}
+
+/// Guard on the epoch, then SET HADR RESUME where a forced failover left the copy suspended. As `sa`: no login of ours may be
+/// a user of a database that cannot be opened.
+pub(super) fn resume(database: &DatabaseName, epoch: u64, context: &Context<'_>) -> Batch {
+    let lines = [
+        epoch_not_newer(&context.group.name, epoch),
+        format!(
+            "IF EXISTS (SELECT 1 FROM sys.dm_hadr_database_replica_states AS ds WHERE ds.is_local = 1 \
+             AND ds.is_primary_replica = 0 AND ds.suspend_reason = 1 AND ds.database_id = DB_ID({}))\n\
+             \x20   ALTER DATABASE {} SET HADR RESUME;",
+            database.literal(),
+            database.quoted()
+        ),
+    ];
+    Batch::new(Login::Admin, in_turn(&lines))
 }
 
 /// The backup goes nowhere: it only starts the chain. Without one ADD DATABASE is refused (1475).

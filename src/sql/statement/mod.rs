@@ -6,7 +6,7 @@
 //! | `group.rs` | CreateGroup, Join | `sa` |
 //! | `group.rs` | AddReplica, RemoveReplica, SetCommitQuorum | `quorate_act` |
 //! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
-//! | `database.rs` | CreateDatabase, AddDatabase, EnsureLogin, EnsureUsers | `sa` |
+//! | `database.rs` | CreateDatabase, AddDatabase, Resume, EnsureLogin, EnsureUsers | `sa` |
 //!
 //! What is done once is done as `sa`; what an election needs is done as `quorate_act`, whose rights are:
 //!
@@ -161,14 +161,16 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
         Step::Leave { epoch, primary, configuration_only, .. } => {
             one(role::leave(*epoch, primary, *configuration_only, context))
         }
-        Step::Failover { replica, epoch, number, deadline } => {
-            one(role::failover(replica, *epoch, *number, *deadline, context))
+        Step::Failover { replica, epoch, number, deadline, force } => {
+            let guards = role::Promotion { epoch: *epoch, number: *number, deadline: *deadline };
+            one(role::failover(replica, &guards, *force, context))
         }
         Step::StoreSettled { record, .. } => one(role::store_settled(record, context)),
         Step::RestartEndpoint(_) => one(role::restart_endpoint()),
         Step::AdmitAll(replica) => one(role::admit_all(replica, context)),
         Step::CreateDatabase { database, .. } => Ok(database::create(database)),
         Step::AddDatabase { database, .. } => Ok(database::add(database, context)),
+        Step::Resume { database, epoch, .. } => one(database::resume(database, *epoch, context)),
         Step::EnsureLogin { login, sid, .. } => one(database::ensure_login(login, sid.as_deref(), context)?),
         Step::EnsureUsers { login, .. } => database::ensure_users(login, context),
         Step::Record(_)

@@ -76,14 +76,18 @@ fn offline(group: &GroupName, configuration_only: bool) -> String {
     offline
 }
 
-/// Guard on epoch, role, number and the instance's own clock; FAILOVER; then admit everyone.
-pub(super) fn failover(
-    replica: &ReplicaName,
-    epoch: u64,
-    number: SequenceNumber,
-    deadline: i64,
-    context: &Context<'_>,
-) -> Batch {
+/// What a promotion is guarded by.
+pub(super) struct Promotion {
+    pub epoch: u64,
+    pub number: SequenceNumber,
+    pub deadline: i64,
+}
+
+/// Guard on epoch, role, number and the instance's own clock; FAILOVER, or its form that loses what others have; then
+/// admit everyone.
+pub(super) fn failover(replica: &ReplicaName, guards: &Promotion, force: bool, context: &Context<'_>) -> Batch {
+    let Promotion { epoch, number, deadline } = guards;
+    let verb = if force { "FORCE_FAILOVER_ALLOW_DATA_LOSS" } else { "FAILOVER" };
     let group = &context.group.name;
     let name = group.literal();
     let primary = Role::Primary.number();
@@ -104,7 +108,7 @@ pub(super) fn failover(
             "the deadline of the election has passed",
         ),
         "EXEC sp_set_session_context @key = N'external_cluster', @value = N'yes';".to_string(),
-        format!("ALTER AVAILABILITY GROUP {} FAILOVER;", group.quoted()),
+        format!("ALTER AVAILABILITY GROUP {} {verb};", group.quoted()),
     ];
     lines.extend(admission(replica, &context.partners, context));
     Batch { program: FAILOVER_PROGRAM, ..Batch::new(Login::Act, in_turn(&lines)).within(20) }

@@ -175,7 +175,28 @@ fn failover_is_guarded_by_epoch_role_number_and_clock() {
         epoch: 7,
         number: SequenceNumber::new(2, 5),
         deadline: 123_456,
+        force: false,
     }));
+}
+
+#[test]
+fn a_forced_failover_has_the_same_guards_and_another_verb() {
+    let step = |force| Step::Failover {
+        replica: replica("orders-1"),
+        epoch: 7,
+        number: SequenceNumber::new(2, 5),
+        deadline: 123_456,
+        force,
+    };
+    let forced = text(&step(true));
+    assert!(forced.contains("ALTER AVAILABILITY GROUP [orders] FORCE_FAILOVER_ALLOW_DATA_LOSS;"), "{forced}");
+    assert_eq!(forced.replace("FORCE_FAILOVER_ALLOW_DATA_LOSS", "FAILOVER"), text(&step(false)));
+}
+
+#[test]
+fn only_what_a_forced_failover_left_behind_is_resumed() {
+    let (replica, database) = (replica("orders-1"), DatabaseName::new("ord]ers").unwrap());
+    insta::assert_snapshot!(text(&Step::Resume { replica, database, epoch: 7 }));
 }
 
 #[test]

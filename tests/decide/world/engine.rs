@@ -79,7 +79,7 @@ impl World {
             let voters: Vec<_> =
                 own.members.iter().filter(|(n, m)| m.votes() && (self.instances[*n].copy.is_some())).collect();
             let present = voters.iter().filter(|(n, _)| *n == primary || followers.contains(*n)).count();
-            if own.members.len() > 2 && present < voters.len() / 2 + 1 {
+            if !own.alone && own.members.len() > 2 && present < voters.len() / 2 + 1 {
                 continue;
             }
             let synchronized: BTreeSet<_> = followers
@@ -164,9 +164,8 @@ impl World {
                 GroupDatabase {
                     failover_ready: copy.synchronized.contains(who),
                     local: Some(local.into()),
-                    suspended: false,
-                    redo_queue: 0,
                     remote,
+                    ..GroupDatabase::default()
                 },
             )
         });
@@ -212,8 +211,8 @@ impl World {
             }
             Step::StandDown { epoch, admit, .. } => stand_down(instance, *epoch, admit),
             Step::Follow { epoch, primary, .. } => follow(instance, *epoch, primary),
-            Step::Failover { epoch, number, deadline, .. } => {
-                return self.failover(&who, *epoch, *number, *deadline, ticks);
+            Step::Failover { epoch, number, deadline, force, .. } => {
+                return self.failover(&who, (*epoch, *number, *deadline), *force, ticks);
             }
             Step::StoreSettled { record, .. } => {
                 instance.epoch = record.epoch;
@@ -243,9 +242,8 @@ impl World {
     pub(super) fn failover(
         &mut self,
         who: &ReplicaName,
-        epoch: u64,
-        number: SequenceNumber,
-        deadline: i64,
+        (epoch, number, deadline): (u64, SequenceNumber, i64),
+        force: bool,
         ticks: i64,
     ) -> bool {
         let refuses = self.instances[who].refuses_failover;
@@ -257,11 +255,12 @@ impl World {
             self.operator.memo = Some(FailoverMemo { epoch, answer: FailoverAnswer::Refused(50_003) });
             return false;
         }
-        if refuses || (!copy.synchronized.contains(who) && !copy.databases.is_empty()) {
+        if !force && (refuses || !copy.synchronized.contains(who) && !copy.databases.is_empty()) {
             self.operator.memo = Some(FailoverMemo { epoch, answer: FailoverAnswer::Refused(41_142) });
             return false;
         }
         copy.role = Role::Primary;
+        copy.alone = force;
         copy.number = SequenceNumber::new((copy.number.0 >> 32) as u32 + 1, 0);
         copy.follows = None;
         instance.partners.values_mut().for_each(|admitted| *admitted = true);
@@ -280,6 +279,7 @@ fn first_copy(primary: &ReplicaName, members: BTreeMap<ReplicaName, Mode>) -> Co
         follows: None,
         synchronized: BTreeSet::from([primary.clone()]),
         databases: BTreeSet::new(),
+        alone: false,
     }
 }
 

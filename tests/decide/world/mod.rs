@@ -53,6 +53,8 @@ pub struct Copy {
     /// Replicas marked synchronized.
     pub synchronized: BTreeSet<ReplicaName>,
     pub databases: BTreeSet<DatabaseName>,
+    /// A forced primary: nobody else votes on what it changes.
+    pub alone: bool,
 }
 
 /// What one operator process remembers.

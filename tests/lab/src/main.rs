@@ -47,6 +47,7 @@ mod pki;
 mod processes;
 mod product;
 mod progress;
+mod python;
 mod shell;
 mod storage;
 mod test;

@@ -55,21 +55,6 @@ fn switched_on(text: &str) -> bool {
     ["1", "true", "yes", "on"].iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
 }
 
-/// Edition and engine edition of MSSQL_PID.
-fn edition(pid: &str) -> Result<(&'static str, i32), String> {
-    Ok(match pid.to_lowercase().as_str() {
-        "" | "developer" => ("Developer Edition (64-bit)", 3),
-        "enterprisedeveloper" => ("Enterprise Developer Edition (64-bit)", 3),
-        "standarddeveloper" => ("Standard Developer Edition (64-bit)", 2),
-        "evaluation" => ("Enterprise Evaluation Edition (64-bit)", 3),
-        "enterprise" | "enterprisecore" => ("Enterprise Edition: Core-based Licensing (64-bit)", 3),
-        "standard" => ("Standard Edition (64-bit)", 2),
-        "web" => ("Web Edition (64-bit)", 2),
-        "express" => ("Express Edition (64-bit)", 4),
-        _ => return Err(format!("MSSQL_PID: '{pid}' is not an edition")),
-    })
-}
-
 /// A switch that is on or off. Another word is refused: a test that means to turn one must not run without it.
 fn turn(variable: impl Fn(&str) -> Option<String>, name: &str, switch: &mut bool) -> Result<(), String> {
     let Some(value) = variable(name) else { return Ok(()) };
@@ -163,7 +148,7 @@ impl Settings {
             hadr: value("MSSQL_ENABLE_HADR", "hadr.hadrenabled").is_some_and(|text| switched_on(&text)),
             collation: value("MSSQL_COLLATION", "language.collation")
                 .unwrap_or_else(|| "SQL_Latin1_General_CP1_CI_AS".into()),
-            edition: edition(&variable("MSSQL_PID").unwrap_or_default())?,
+            edition: standin::instance::edition(&variable("MSSQL_PID").unwrap_or_default())?,
             version: variable("STANDIN_VERSION").unwrap_or_else(|| "16.0.4225.2".into()),
             certificate,
             force_encryption: file.get("network.forceencryption").is_some_and(|text| switched_on(text)),

@@ -80,6 +80,15 @@ impl Ledger {
         self.book.lock().unwrap().rows.values().filter(|told| **told == Told::Acknowledged).count()
     }
 
+    /// A person accepted the loss of every acknowledged row but these: from now on the others must not come back. Returns
+    /// how many were lost.
+    pub fn accept_loss(&self, survived: &BTreeSet<i64>) -> usize {
+        let mut book = self.book.lock().unwrap();
+        let acknowledged = book.rows.iter_mut().filter(|(_, told)| **told == Told::Acknowledged);
+        let lost = acknowledged.filter(|(row, _)| !survived.contains(row)).map(|(_, told)| *told = Told::Refused);
+        lost.count()
+    }
+
     /// Longest time between two acknowledgements since the last call.
     pub fn take_gap(&self) -> Duration {
         std::mem::take(&mut self.book.lock().unwrap().gap)

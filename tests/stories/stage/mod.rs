@@ -141,6 +141,13 @@ impl Stage {
         self.plane.api.kubectl_apply(&self.wish).unwrap();
     }
 
+    /// Applies the wish with other values.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut wish = self.wish.clone();
+        change(&mut wish["spec"]);
+        self.plane.api.kubectl_apply(&wish).unwrap();
+    }
+
     /// Names of the pods that hold the data.
     pub fn replicas(&self) -> Vec<String> {
         let count = self.wish["spec"]["synchronous"]["replicas"].as_u64().unwrap_or_default();
@@ -155,7 +162,7 @@ impl Stage {
     }
 
     /// The group as it is.
-    pub fn group(&self) -> Value {
+    pub fn group(&self) -> Arc<Value> {
         self.plane.api.find("availabilitygroups", "shop", "orders").unwrap_or_default()
     }
 
@@ -193,6 +200,13 @@ impl Stage {
             "spec": { "availabilityGroup": "orders", "mode": "Planned", "target": target },
         });
         self.plane.api.kubectl_apply(&request).unwrap();
+    }
+
+    /// Sentences of the events with this reason.
+    pub fn events(&self, reason: &str) -> Vec<String> {
+        let events = self.plane.api.all("events", "shop");
+        let ours = events.iter().filter(|event| event["reason"] == reason);
+        ours.map(|event| event["note"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// How a request ended; nothing while it is not finished.

@@ -40,7 +40,7 @@ pub struct Container {
     /// Claims by volume name: what lives longer than the pod.
     pub claims: BTreeMap<String, String>,
     /// The pod as it was when the container started.
-    pub object: Value,
+    pub object: Arc<Value>,
 }
 
 /// What runs the processes of containers.

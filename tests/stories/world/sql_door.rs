@@ -47,12 +47,19 @@ impl Door {
         effects.map_or(Verdict::Proceed, |effects| effects.next(label))
     }
 
+    /// Whether an object of a person names this pod and accepts data loss.
+    fn accepted(&self, pod: &str) -> bool {
+        let requests = self.0.api.all("failovers", "shop");
+        requests.iter().any(|request| request["spec"]["mode"] == "Forced" && request["spec"]["target"] == pod)
+    }
+
     /// No FAILOVER without a recorded election (promotion.md 8, 3 and 4). Returns whether it must not succeed.
     fn judge(&self, pod: &str, sql: &str) -> bool {
-        if sql.contains("FORCE_FAILOVER_ALLOW_DATA_LOSS") {
-            self.0.history.break_rule(format!("a forced failover on {pod}"));
+        let force = sql.contains("FORCE_FAILOVER_ALLOW_DATA_LOSS");
+        if force && !self.accepted(pod) {
+            self.0.history.break_rule(format!("a forced failover on {pod} that nobody asked for"));
         }
-        if !sql.contains(" FAILOVER;") {
+        if !force && !sql.contains(" FAILOVER;") {
             return false;
         }
         let group = self.0.api.find("availabilitygroups", "shop", "orders").unwrap_or_default();

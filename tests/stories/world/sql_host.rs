@@ -105,11 +105,13 @@ impl SqlHost {
     async fn run(self, container: Container, stop: Arc<Notify>) -> Result<(), String> {
         let (tls, sa_password) = (self.tls(&container)?, self.password(&container)?);
         let network = self.0.net.host(&container.pod);
+        let spec = &container.object["spec"]["containers"][0];
+        let (edition, engine_edition) = instance::edition(&variable(spec, "MSSQL_PID"))?;
         let config = instance::Config {
             server_name: container.pod.clone(),
-            version: "16.0.4225.2".into(),
-            edition: "Developer Edition (64-bit)".into(),
-            engine_edition: 3,
+            version: version(spec["image"].as_str().unwrap_or_default()).into(),
+            edition: edition.into(),
+            engine_edition,
             hadr_enabled: true,
             disk: self.disk(&container),
             collation: "SQL_Latin1_General_CP1_CI_AS".into(),
@@ -167,6 +169,24 @@ impl ContainerHost for SqlHost {
         if self.0.net.is_up(&container.pod) {
             self.0.net.kill(&container.pod);
         }
+    }
+}
+
+fn variable(container: &Value, name: &str) -> String {
+    let env = container["env"].as_array().into_iter().flatten();
+    let value = env.filter(|entry| entry["name"] == name).find_map(|entry| entry["value"].as_str());
+    value.unwrap_or_default().to_owned()
+}
+
+/// Product version of an image, by its tag: the release, and 2017 also as it was before configuration-only replicas.
+fn version(image: &str) -> &'static str {
+    let tag = image.rsplit(':').next().unwrap_or_default();
+    match tag.split('-').next().unwrap_or_default() {
+        "2017" if tag.starts_with("2017-GA") => "14.0.1000.169",
+        "2017" => "14.0.3456.2",
+        "2019" => "15.0.4385.2",
+        "2025" => "17.0.1000.7",
+        _ => "16.0.4225.2",
     }
 }
 

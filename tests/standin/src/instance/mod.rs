@@ -55,6 +55,21 @@ pub struct Config {
     pub seed: u64,
 }
 
+/// `Edition` and `EngineEdition` of `MSSQL_PID`. Errors: it is none.
+pub fn edition(pid: &str) -> Result<(&'static str, i32), String> {
+    Ok(match pid.to_lowercase().as_str() {
+        "" | "developer" => ("Developer Edition (64-bit)", 3),
+        "enterprisedeveloper" => ("Enterprise Developer Edition (64-bit)", 3),
+        "standarddeveloper" => ("Standard Developer Edition (64-bit)", 2),
+        "evaluation" => ("Enterprise Evaluation Edition (64-bit)", 3),
+        "enterprise" | "enterprisecore" => ("Enterprise Edition: Core-based Licensing (64-bit)", 3),
+        "standard" => ("Standard Edition (64-bit)", 2),
+        "web" => ("Web Edition (64-bit)", 2),
+        "express" => ("Express Edition (64-bit)", 4),
+        _ => return Err(format!("MSSQL_PID: '{pid}' is not an edition")),
+    })
+}
+
 /// System databases: local, never in a group.
 pub const SYSTEM: [&str; 4] = ["master", "tempdb", "model", "msdb"];
 

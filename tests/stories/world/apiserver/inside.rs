@@ -7,7 +7,7 @@ use super::{
     store::Key,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl ApiServer {
     fn inner_request(&self, verb: Verb, plural: &str, namespace: &str, name: &str, body: Value) -> Request {
@@ -27,7 +27,7 @@ impl ApiServer {
     }
 
     /// One object, if it exists.
-    pub fn find(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    pub fn find(&self, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let store = self.store();
         let kind = store.kind_named(plural);
         let namespace = if kind.namespaced { namespace.to_owned() } else { String::new() };
@@ -38,14 +38,14 @@ impl ApiServer {
     }
 
     /// All objects of a kind, in the order of their names; an empty namespace means all.
-    pub fn all(&self, plural: &str, namespace: &str) -> Vec<Value> {
+    pub fn all(&self, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
         let store = self.store();
         let kind = store.kind_named(plural);
         store.all(&kind, namespace).cloned().collect()
     }
 
     /// Creates an object, status and all. It must not exist.
-    pub fn make(&self, who: &str, object: Value) -> Value {
+    pub fn make(&self, who: &str, object: Value) -> Arc<Value> {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let plural = {
             let store = self.store();
@@ -65,10 +65,10 @@ impl ApiServer {
         name: &str,
         change: impl FnOnce(&mut Value),
     ) -> bool {
-        let Some(mut object) = self.find(plural, namespace, name) else { return false };
-        let before = object.clone();
+        let Some(before) = self.find(plural, namespace, name) else { return false };
+        let mut object = Value::clone(&before);
         change(&mut object);
-        if object == before {
+        if object == *before {
             return true;
         }
         let request = self.inner_request(Verb::Replace, plural, namespace, name, object);
@@ -77,7 +77,7 @@ impl ApiServer {
     }
 
     /// Applies a manifest as a person does with `kubectl apply --server-side --force-conflicts`.
-    pub fn kubectl_apply(&self, manifest: &Value) -> Result<Value, Failure> {
+    pub fn kubectl_apply(&self, manifest: &Value) -> Result<Arc<Value>, Failure> {
         let kind = manifest["kind"].as_str().unwrap_or_default();
         let plural = {
             let store = self.store();

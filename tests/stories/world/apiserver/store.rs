@@ -25,8 +25,8 @@ pub struct Key {
 /// One object and who owns its fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// As a reader gets it.
-    pub object: Value,
+    /// As a reader gets it; shared, since everybody looks and few change it.
+    pub object: Arc<Value>,
     /// Its owners.
     pub owners: Owners,
 }
@@ -52,9 +52,9 @@ pub struct Change {
     /// Which object.
     pub key: Key,
     /// The object after it (for a deletion: its last state, at this revision).
-    pub object: Value,
+    pub object: Arc<Value>,
     /// The object before it.
-    pub before: Option<Value>,
+    pub before: Option<Arc<Value>>,
 }
 
 /// What a write came to.
@@ -63,7 +63,7 @@ pub struct Outcome {
     /// HTTP status.
     pub code: u16,
     /// Answer.
-    pub body: Value,
+    pub body: Arc<Value>,
     /// What it changed, for the history; none for a write that changed nothing.
     pub diff: Option<String>,
 }
@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// Objects of one kind, in the order of their names.
-    pub fn all<'s>(&'s self, kind: &Kind, namespace: &str) -> impl Iterator<Item = &'s Value> + use<'s> {
+    pub fn all<'s>(&'s self, kind: &Kind, namespace: &str) -> impl Iterator<Item = &'s Arc<Value>> + use<'s> {
         let (resource, namespace) = (kind.full_name(), namespace.to_owned());
         self.objects
             .iter()
@@ -152,7 +152,7 @@ impl Store {
     /// Stores a new state (or removes the object) as the next revision.
     pub fn commit(&mut self, kind: &Kind, key: &Key, sort: Sort, mut stored: Stored) -> Outcome {
         self.revision += 1;
-        let metadata = stored.object["metadata"].as_object_mut().unwrap();
+        let metadata = Arc::make_mut(&mut stored.object)["metadata"].as_object_mut().unwrap();
         metadata.insert("resourceVersion".into(), self.revision.to_string().into());
         metadata.remove("managedFields");
         if !stored.owners.0.is_empty() {
@@ -162,7 +162,7 @@ impl Store {
         let object = stored.object.clone();
         let diff = match sort {
             Sort::Deleted => "gone".to_owned(),
-            _ => describe(kind, before.as_ref().unwrap_or(&Value::Null), &object),
+            _ => describe(kind, before.as_deref().unwrap_or(&Value::Null), &object),
         };
         self.log.push(Change { revision: self.revision, sort, key: key.clone(), object: object.clone(), before });
         match sort {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 use http_body::Frame;
 use serde_json::{Value, json};
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::BoxError;
 
@@ -82,7 +82,7 @@ impl Watch {
         };
         let initial = self.request.parameter("sendInitialEvents") == "true";
         if asked == 0 || initial {
-            let objects: Vec<Value> = {
+            let objects: Vec<Arc<Value>> = {
                 let store = self.server.store();
                 let kind = store.kind_of(&self.request).unwrap();
                 store
@@ -108,9 +108,9 @@ impl Watch {
         }
     }
 
-    fn push(&mut self, what: &str, object: &Value) {
+    fn push(&mut self, what: &str, object: &Arc<Value>) {
         let object = view(object, self.request.metadata_only);
-        self.lines.push_back(json!({"type": what, "object": object}));
+        self.lines.push_back(json!({"type": what, "object": *object}));
     }
 
     fn bookmark_event(&self, annotations: Value) -> Value {
@@ -198,7 +198,7 @@ impl Watch {
         };
         for change in changes {
             let Some((what, object)) = as_seen(&change, &self.selector) else { continue };
-            let event = json!({"type": what, "object": view(&object, self.request.metadata_only)});
+            let event = json!({"type": what, "object": *view(&object, self.request.metadata_only)});
             match self.link.deliver(&change) {
                 Delivery::Pass => self.lines.push_back(event),
                 Delivery::Drop => continue,

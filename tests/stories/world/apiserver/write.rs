@@ -12,7 +12,7 @@ use super::{
     strategy::{check_update, complete, count_generation, restrict, tidy, unknown_fields},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 impl Store {
     /// Carries out a writing request of `client`.
@@ -80,7 +80,7 @@ impl Store {
             return Err(Failure::already_exists(kind, &name));
         }
         let owners = after_update(&Owners::default(), who, &difference(kind, &json!({}), &object), &self.clock.stamp());
-        Ok(self.commit(kind, &key, Sort::Added, Stored { object, owners }))
+        Ok(self.commit(kind, &key, Sort::Added, Stored { object: object.into(), owners }))
     }
 
     fn admit_namespace(&self, kind: &Kind, namespace: &str) -> Result<(), Failure> {
@@ -110,12 +110,12 @@ impl Store {
                 request.body.clone()
             }
             Verb::MergePatch => {
-                let mut object = current.object.clone();
+                let mut object = Value::clone(&current.object);
                 merge_patch(&mut object, &request.body);
                 object
             }
             _ => {
-                let mut object = current.object.clone();
+                let mut object = Value::clone(&current.object);
                 json_patch(&mut object, &request.body)?;
                 object
             }
@@ -199,7 +199,7 @@ impl Store {
         let mut owners = Owners::default();
         let fields = field_set(&Place::root(kind), applied);
         owners.assign(who, fields, &super::fieldset::FieldSet::default(), &self.clock.stamp());
-        Ok(self.commit(kind, key, Sort::Added, Stored { object, owners }))
+        Ok(self.commit(kind, key, Sort::Added, Stored { object: object.into(), owners }))
     }
 
     /// Stores an update unless it changes nothing.
@@ -213,10 +213,10 @@ impl Store {
     ) -> Result<Outcome, Failure> {
         check_update(kind, &key.name, &current.object, &after)?;
         count_generation(kind, &current.object, &mut after);
-        if after == current.object && owners == current.owners {
+        if after == *current.object && owners == current.owners {
             return Ok(Outcome { code: 200, body: current.object.clone(), diff: None });
         }
-        let stored = Stored { object: after, owners };
+        let stored = Stored { object: after.into(), owners };
         let sort = if may_go(kind, &stored.object) { Sort::Deleted } else { Sort::Modified };
         Ok(self.commit(kind, key, sort, stored))
     }
@@ -238,7 +238,7 @@ impl Store {
             Some("Orphan") => Some("orphan"),
             _ => None,
         };
-        let metadata = current.object["metadata"].as_object_mut().unwrap();
+        let metadata = Arc::make_mut(&mut current.object)["metadata"].as_object_mut().unwrap();
         if let Some(finalizer) = add_finalizer {
             let list = metadata.entry("finalizers").or_insert_with(|| json!([])).as_array_mut().unwrap();
             if !list.iter().any(|known| known == finalizer) {
@@ -262,7 +262,7 @@ impl Store {
             let details = json!({"name": key.name, "group": kind.group, "kind": kind.plural, "uid": uid});
             let body =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-            return Ok(Outcome { body, ..outcome });
+            return Ok(Outcome { body: body.into(), ..outcome });
         }
         if current == before {
             return Ok(Outcome { code: 200, body: before.object, diff: None });

@@ -7,7 +7,7 @@ use super::{
 use crate::world::random::Random;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
@@ -74,7 +74,7 @@ impl Worker {
             node: node.into(),
             restart: pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default(),
             claims,
-            object: pod.clone(),
+            object: pod.clone().into(),
         };
         let random = cluster.0.random.fork(&container.uid);
         Self { cluster, container, random, back_off: Duration::ZERO }
@@ -182,7 +182,7 @@ impl Worker {
     }
 
     /// The pod, while it is the same one.
-    fn pod(&self) -> Option<Value> {
+    fn pod(&self) -> Option<Arc<Value>> {
         let pod = self.cluster.api().find("pods", &self.container.namespace, &self.container.pod)?;
         (pod["metadata"]["uid"] == self.container.uid.as_str()).then_some(pod)
     }

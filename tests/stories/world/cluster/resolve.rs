@@ -30,7 +30,7 @@ pub fn resolve(api: &ApiServer, name: &str) -> Option<String> {
 }
 
 fn by_address(api: &ApiServer, address: &str) -> Option<String> {
-    let has = |object: &&Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str) == Some(address);
+    let has = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str) == Some(address);
     let pods = api.all("pods", "");
     if let Some(pod) = pods.iter().find(|pod| has(pod, "/status/podIP")) {
         return name_of(pod);
@@ -58,6 +58,6 @@ pub fn endpoints(api: &ApiServer, namespace: &str, service: &Value) -> Vec<Strin
         .filter(|pod| {
             everyone || (condition(pod, "Ready") == Some(true) && pod["metadata"]["deletionTimestamp"].is_null())
         })
-        .filter_map(name_of)
+        .filter_map(|pod| name_of(pod))
         .collect()
 }

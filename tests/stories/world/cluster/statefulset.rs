@@ -2,6 +2,7 @@
 
 use crate::world::apiserver::ApiServer;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const WHO: &str = "statefulset";
 
@@ -41,7 +42,7 @@ fn control_one(api: &ApiServer, set: &Value) {
 }
 
 /// The pods that this set owns.
-fn pods_of(api: &ApiServer, set: &Value, namespace: &str) -> Vec<Value> {
+fn pods_of(api: &ApiServer, set: &Value, namespace: &str) -> Vec<Arc<Value>> {
     let mut pods = api.all("pods", namespace);
     pods.retain(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"]);
     pods
@@ -116,7 +117,7 @@ fn new_pod(set: &Value, namespace: &str, name: &str, ordinal: u64, revision: &st
     pod
 }
 
-fn report(api: &ApiServer, set: &Value, namespace: &str, name: &str, pods: &[Value], revision: &str) {
+fn report(api: &ApiServer, set: &Value, namespace: &str, name: &str, pods: &[Arc<Value>], revision: &str) {
     let ready = pods.iter().filter(|pod| super::pod_status::condition(pod, "Ready") == Some(true)).count();
     let updated = pods.iter().filter(|pod| pod["metadata"]["labels"]["controller-revision-hash"] == revision).count();
     let current =

@@ -1,0 +1,49 @@
+//! What the running instances cannot do is told with its remedy, and nothing is begun (product.md, "What is refused").
+
+use crate::stage::{Setup, Stage, seconds};
+use serde_json::{Value, json};
+
+/// The group never begins, and says why.
+async fn is_stalled(seed: u64, wish: impl FnOnce(&mut Value), wanted: &str) -> Stage {
+    let stage = Stage::new(Setup::new(seed).spec(wish));
+    let stalled = |stage: &Stage| stage.condition("Stalled") == Some(("True".into(), "Unsupported".into()));
+    stage.until("stalled", seconds(60), stalled).await;
+    stage.pass(seconds(30)).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    stage.check(stalled(&stage) && told.contains(wanted), &told);
+    stage.check(stage.election().is_null(), "nothing was begun");
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_only_replica_beside_a_version_before_it_is_refused_until_the_image_is_newer() {
+    let wish = |spec: &mut Value| {
+        spec["image"] = "mcr.microsoft.com/mssql/server:2017-GA-ubuntu".into();
+        spec["synchronous"] = json!({ "replicas": 2 });
+        spec["configurationOnly"] = json!({ "replicas": 1 });
+    };
+    let stage =
+        is_stalled(171, wish, "runs 14.0.1000.169: configuration-only replicas need 14.0.3006 (2017 CU1)").await;
+    stage.change(|spec| spec["image"] = "mcr.microsoft.com/mssql/server:2017-CU31-ubuntu-18.04".into());
+    stage.pass(seconds(5)).await;
+    for pod in stage.pods() {
+        stage.plane.api.remove("user", "pods", "shop", &pod, None);
+    }
+    stage.becomes_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_of_another_major_version_is_not_added() {
+    let stage = Stage::ready(Setup::new(172)).await;
+    stage.change(|spec| {
+        spec["image"] = "mcr.microsoft.com/mssql/server:2025-CU1-ubuntu-24.04".into();
+        spec["synchronous"]["replicas"] = 4.into();
+    });
+    let told = |stage: &Stage| stage.group()["status"]["conditions"].to_string();
+    let refused = |stage: &Stage| told(stage).contains("orders-3 runs 17.0.1000.7, the group 16.0.4225.2");
+    stage.until("refused", seconds(120), refused).await;
+    stage.pass(seconds(30)).await;
+    stage.check(refused(&stage) && stage.primary() == "orders-0", "the group itself goes on");
+    stage.change(|spec| spec["synchronous"]["replicas"] = 3.into());
+    stage.becomes_ready().await;
+}
