@@ -79,8 +79,8 @@ async fn a_person_resumes(engine: FailoverEngine) {
     // A suspended copy is closed to readers (976); what only it has lies on its volume.
     let number = stage.rows_on("orders-0").await.err().and_then(|error| error.number());
     stage.check(number == Some(976), &format!("it answers {number:?}"));
-    let resume = "USE master; ALTER DATABASE [orders] SET HADR RESUME;";
-    stage.connection("person", &direct("orders-0")).run(resume).await.unwrap();
+    let person = stage.connection("person", &direct("orders-0")).in_master();
+    person.run("ALTER DATABASE [orders] SET HADR RESUME;").await.unwrap();
     stage.ends_well(seconds(120), vec![client]).await;
     assert_eq!(stage.primary(), "orders-1");
 }

@@ -56,6 +56,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// For whoever cannot open the database.
+    pub fn in_master(mut self) -> Self {
+        self.target.database = None;
+        self
+    }
+
     /// Runs one batch.
     pub async fn run(&self, text: &str) -> Result<Vec<Vec<tiberius::Row>>, Error> {
         let answer = self.servers.run(&self.target, text, PATIENCE).await;
