@@ -135,10 +135,13 @@ pub fn reread(seen: &mut Observation, object: &AvailabilityGroup, group: Group, 
 /// Replicas wanted, recorded, or members of anybody's copy, with their modes.
 fn replicas(group: &Group, record: Option<&Record>, memory: &Memory) -> BTreeMap<ReplicaName, Mode> {
     let mut known = BTreeMap::new();
-    for name in record.into_iter().flat_map(|record| &record.voters) {
+    for name in record.into_iter().flat_map(|record| record.voters.iter().chain(record.apart.keys())) {
         known.insert(name.clone(), Mode::Synchronous);
     }
-    for glance in memory.glances.values() {
+    // A primary that serves says who is a member; whoever was removed keeps an old copy for ever.
+    let serving = record.map(|record| &record.primary).filter(|_| serves(record, memory));
+    let words = memory.glances.iter().filter(|(name, _)| serving.is_none_or(|primary| primary == *name));
+    for (_, glance) in words {
         let Probe::Answered(facts) = &glance.probe else { continue };
         let members = facts.group.iter().flat_map(|group| &group.members);
         known.extend(members.map(|(name, member)| (name.clone(), member.mode)));

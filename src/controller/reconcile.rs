@@ -200,12 +200,7 @@ fn is_restless(plan: &Plan, memory: &Memory) -> bool {
 
 /// Has the Kubernetes objects of the group made and kept. Error: the plan that says what is in the way.
 async fn apply_objects(shared: &Shared, seen: &Observation, bell: &Bell, memory: &mut Memory) -> Result<(), Plan> {
-    let members: BTreeSet<_> = seen
-        .members()
-        .flat_map(|(_, _, group)| group.members.keys())
-        .chain(seen.record.iter().flat_map(|r| &r.voters))
-        .cloned()
-        .collect();
+    let members: BTreeSet<_> = seen.replicas.keys().cloned().collect();
     let wanted = objects::fingerprint(&seen.group, &members);
     let drifted = bell.drifted();
     if seen.group.paused || (memory.applied.as_ref() == Some(&wanted) && !drifted) {

@@ -47,7 +47,12 @@ impl<'a> View<'a> {
         {
             voters.extend(newest.voters().cloned());
         }
-        voters.retain(|name| !self.record.apart.contains(name));
+        voters.extend(self.record.apart.keys().cloned());
+        // Whoever answers and was told nothing since it was left behind cannot have joined the primary that was forced.
+        voters.retain(|name| match (self.record.apart.get(name), self.seen.facts(name)) {
+            (Some(left), Some(facts)) => facts.stored.epoch >= *left,
+            _ => true,
+        });
         // Whoever a person named takes part in its election, whatever its mode.
         if self.record.forced.is_some() && matches!(self.record.state, ElectionState::Open | ElectionState::Elected) {
             voters.extend(self.record.target.clone());
@@ -108,7 +113,7 @@ impl<'a> View<'a> {
         let primary = &self.record.primary;
         let Some(own) = self.seen.member(primary) else { return vec![] };
         let back = self.seen.members().filter(|(name, _, group)| {
-            self.record.apart.contains(*name) && follows(group, primary) && group.number >= own.number
+            self.record.apart.contains_key(*name) && follows(group, primary) && group.number >= own.number
         });
         back.map(|(name, _, _)| name.clone()).collect()
     }
@@ -117,8 +122,10 @@ impl<'a> View<'a> {
     pub fn is_majority(&self, primary: &ReplicaName, followers: &BTreeSet<ReplicaName>) -> bool {
         let mut voters = self.voter_names();
         if let Some(own) = self.seen.member(primary) {
-            voters.extend(own.voters().filter(|name| !self.record.apart.contains(*name)).cloned());
+            voters.extend(own.voters().cloned());
         }
+        // A primary that was forced is alone until others are seen following it.
+        voters.retain(|name| !self.record.apart.contains_key(name));
         followers.len() as u32 + 1 >= quorum::majority(voters.len() as u32)
     }
 
@@ -131,9 +138,10 @@ impl<'a> View<'a> {
             .map(|(name, _, group)| (name, group))
     }
 
-    /// Highest number of an answering voter other than the recorded primary.
+    /// Highest number of an answering voter other than the recorded primary and those it was forced upon.
     pub fn highest_elsewhere(&self) -> Option<SequenceNumber> {
-        self.answering().filter(|(name, _, _)| **name != self.record.primary).map(|(_, _, group)| group.number).max()
+        let others = self.answering().filter(|(name, _, _)| **name != self.record.primary);
+        others.filter(|(name, _, _)| !self.record.apart.contains_key(*name)).map(|(_, _, group)| group.number).max()
     }
 
     /// The highest epoch anybody knows.

@@ -74,9 +74,9 @@ pub struct Record {
     /// A person accepted data loss: `target` is promoted whatever it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced: Option<Forced>,
-    /// Members that a forced failover left behind: they do not count as voters before they follow its primary.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub apart: BTreeSet<ReplicaName>,
+    /// Members that a forced failover left behind, with its epoch, until they are seen following its primary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<ReplicaName, u64>,
     /// When it came how far; for people.
     #[serde(default)]
     pub times: Times,
@@ -210,7 +210,7 @@ impl Record {
             target: None,
             primary_stands_down: false,
             forced: None,
-            apart: BTreeSet::new(),
+            apart: BTreeMap::new(),
             times: Times { opened: Some(at), ..Times::default() },
         }
     }
@@ -268,6 +268,7 @@ impl Record {
             next.refused.insert(self.primary.clone(), number);
         }
         next.epoch = epoch;
+        next.forced = None;
         next.state = ElectionState::Void;
         next.number = None;
         next.deadline = None;
@@ -282,7 +283,8 @@ impl Record {
     /// Closes an election because the replica elected before it, whom nobody was recorded to follow, lives after all.
     pub fn reinstate(&self, epoch: u64, at: i64) -> Self {
         let times = Times { elected: Some(at), ..self.times };
-        Self { epoch, state: ElectionState::Elected, number: None, deadline: None, times, ..self.clone() }
+        let state = ElectionState::Elected;
+        Self { epoch, state, number: None, deadline: None, forced: None, times, ..self.clone() }
     }
 
     /// Replicas that may be promoted: the recorded primary and whoever was seen following it; while the last election
@@ -295,10 +297,16 @@ impl Record {
         lineage
     }
 
-    /// Counts a member as a voter from now on.
+    /// Counts a member from now on as one that may have joined the primary.
     pub fn count(&mut self, name: &ReplicaName) {
         self.voters.insert(name.clone());
         self.apart.remove(name);
+    }
+
+    /// Without what only people read and without the deadline, which is a moment on a clock.
+    #[must_use]
+    pub fn timeless(&self) -> Self {
+        Self { times: Times::default(), deadline: None, ..self.clone() }
     }
 
     /// The primary serves after all: nothing is being changed.
@@ -319,9 +327,10 @@ impl Record {
         let mut apart = self.apart.clone();
         let mut voters = self.voters.clone();
         if self.forced.is_some() && self.state == ElectionState::Elected {
-            apart.extend(voters.iter().filter(|name| **name != self.primary && !followers.contains(*name)).cloned());
+            let left = voters.iter().filter(|name| **name != self.primary && !followers.contains(*name));
+            apart.extend(left.map(|name| (name.clone(), self.epoch)));
             voters.insert(self.primary.clone());
-            voters.retain(|name| !apart.contains(name));
+            voters.retain(|name| !apart.contains_key(name));
         }
         Self {
             voters,

@@ -191,7 +191,7 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
 
 /// Whether what a replica holds beyond the primary may go: after a forced failover only when the person said so.
 fn may_lose(view: &View<'_>, name: &ReplicaName) -> bool {
-    !view.record.apart.contains(name) || view.record.forced.as_ref().is_some_and(|forced| forced.resume)
+    !view.record.apart.contains_key(name) || view.record.forced.as_ref().is_some_and(|forced| forced.resume)
 }
 
 fn both_endpoints(name: &ReplicaName, primary: &ReplicaName) -> [Step; 2] {
@@ -266,10 +266,11 @@ fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
         }
     }
     let gone = |name: &ReplicaName| !own.members.contains_key(name) && !view.seen.group.replicas.contains_key(name);
-    if view.record.voters.union(&view.record.apart).any(gone) && !own.commit_pending {
-        for names in [&mut record.voters, &mut record.followers, &mut record.apart] {
+    if view.record.voters.iter().chain(view.record.apart.keys()).any(gone) && !own.commit_pending {
+        for names in [&mut record.voters, &mut record.followers] {
             names.retain(|name| !gone(name));
         }
+        record.apart.retain(|name, _| !gone(name));
     }
     steps
 }

@@ -84,7 +84,7 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
     let (name, _) = view.other_primaries().next()?;
     let followers = view.followers_of(name);
     if view.other_primaries().count() > 1
-        || !view.voter_names().contains(name)
+        || view.record.apart.contains_key(name)
         || (followers.len() as u32 + 1) < view.voters() / 2 + 1
     {
         return None;

@@ -14,15 +14,24 @@ pub fn asked(view: &View<'_>) -> (Vec<Step>, Option<Plan>) {
     if let Some(request) = &view.seen.request {
         return serve(view, request);
     }
+    (vec![], leaving(view))
+}
+
+/// The primary's pod is being deleted, or the spec wants the replica no more: another one takes over before it goes.
+fn leaving(view: &View<'_>) -> Option<Plan> {
     let primary = &view.record.primary;
-    let leaving = view.seen.replicas.get(primary).is_some_and(|replica| replica.pod.deleting);
+    let own = view.seen.replicas.get(primary)?;
     // Once: when the gate elected the same replica again, the pod goes and the ordinary road takes over.
     let tried = view.record.planned && view.record.from.as_ref() == Some(primary);
-    if leaving && !tried && view.record.state == ElectionState::Settled && targets(view).next().is_some() {
-        let cause = Cause { planned: true, primary_stands_down: true, ..Cause::default() };
-        return (vec![], Some(switch_over(view, cause, &format!("the pod of {primary} is being deleted"))));
+    let goes = own.pod.deleting || !own.wanted;
+    if !goes || tried || view.record.state != ElectionState::Settled {
+        return None;
     }
-    (vec![], None)
+    let wanted = |name: &&ReplicaName| view.seen.replicas.get(*name).is_some_and(|replica| replica.wanted);
+    let target = targets(view).filter(wanted).min_by_key(|name| name.ordinal())?;
+    let why = if own.pod.deleting { "its pod is being deleted" } else { "the spec wants it no more" };
+    let cause = Cause { planned: true, target: Some(target.clone()), primary_stands_down: true, ..Cause::default() };
+    Some(switch_over(view, cause, &format!("{primary} goes, {why}")))
 }
 
 fn serve(view: &View<'_>, request: &Request) -> (Vec<Step>, Option<Plan>) {

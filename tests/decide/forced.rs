@@ -47,7 +47,7 @@ fn the_last_replica_is_promoted_when_a_person_accepts_data_loss_and_the_others_c
     let record = world.record.clone().unwrap();
     assert_eq!(record.state, ElectionState::Settled);
     assert_eq!(record.voters, [name("orders-1")].into());
-    assert_eq!(record.apart, [name("orders-0"), name("orders-2")].into());
+    assert_eq!(record.apart, [(name("orders-0"), record.epoch), (name("orders-2"), record.epoch)].into());
 
     world.restart("orders-2");
     world.until("one is back", SOON, |w, _| w.record.as_ref().unwrap().voters.len() == 2);
@@ -62,6 +62,7 @@ fn an_old_primary_that_was_left_behind_never_takes_the_group_back() {
     let mut world = survivor();
     world.request = Some(forced(&world, "orders-1"));
     assert!(answered(&mut world).0);
+    let epoch = world.record.as_ref().unwrap().epoch;
     world.kill("orders-1");
     // It comes back as primary, as a person or an engine might make it.
     let old = world.instance("orders-0");
@@ -73,7 +74,34 @@ fn an_old_primary_that_was_left_behind_never_takes_the_group_back() {
     }
     assert_eq!(world.record.as_ref().unwrap().primary, name("orders-1"));
     world.restart("orders-1");
-    world.until("back", Duration::from_secs(30), |w, _| w.primaries() == ["orders-1"]);
+    world.until("elected again", Duration::from_secs(30), |w, _| {
+        w.record.as_ref().is_some_and(|record| record.state == ElectionState::Settled && record.epoch > epoch)
+    });
+    assert_eq!(world.record.as_ref().unwrap().primary, name("orders-1"));
+    world.restart("orders-2");
+    world.healthy();
+    assert_eq!(world.primaries(), ["orders-1"]);
+}
+
+/// promotion.md 2: the largest membership that may be in force counts.
+#[test]
+fn whoever_may_have_joined_the_forced_primary_unseen_has_to_answer_before_another_is_promoted() {
+    let mut world = survivor();
+    world.request = Some(forced(&world, "orders-1"));
+    assert!(answered(&mut world).0);
+    world.restart("orders-2");
+    world.until("one is back", SOON, |w, _| w.record.as_ref().unwrap().followers.contains(&name("orders-2")));
+    // The third may have been told to follow, and have done so, before operator and primary went.
+    world.kill("orders-1");
+    for _ in 0..60 {
+        world.pass();
+    }
+    assert!(world.primaries().is_empty(), "{:?}", world.primaries());
+    let plan = world.pass();
+    assert!(plan.message.starts_with("1 of 2 sequence numbers seen (orders-2 at"), "{}", plan.message);
+    // It answers, and nobody told it anything: it cannot have joined.
+    world.restart("orders-0");
+    world.until("promoted", Duration::from_secs(30), |w, _| w.primaries() == ["orders-2"]);
 }
 
 #[test]

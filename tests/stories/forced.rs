@@ -2,7 +2,6 @@
 //! somebody resumes it.
 
 use crate::stage::{Setup, Stage, clients::direct, seconds, with_each_engine};
-use serde_json::json;
 use standin::faults::FailoverEngine;
 use std::time::Duration;
 
@@ -33,24 +32,12 @@ async fn lost_with_what_only_it_had(seed: u64, engine: FailoverEngine) -> (Stage
     (stage, nodes)
 }
 
-fn force(stage: &Stage, name: &str, epoch: u64, resume: bool) {
-    let request = json!({
-        "apiVersion": "quorate.dev/v1alpha1", "kind": "Failover",
-        "metadata": { "name": name, "namespace": "shop" },
-        "spec": {
-            "availabilityGroup": "orders", "mode": "Forced", "target": "orders-1", "expectedEpoch": epoch,
-            "acceptDataLoss": "I accept data loss in orders", "resumeDatabases": resume,
-        },
-    });
-    stage.plane.api.kubectl_apply(&request).unwrap();
-}
-
 /// Forced, written again; the accepted loss is entered in the ledger.
 async fn forced(stage: &Stage, resume: bool) {
     let epoch = stage.election()["epoch"].as_u64().unwrap();
-    force(stage, "old", epoch + 5, resume);
+    stage.force("old", "orders-1", epoch + 5, resume);
     stage.until("another epoch is refused", seconds(10), |stage| stage.answer("old") == Some(false)).await;
-    force(stage, "now", epoch, resume);
+    stage.force("now", "orders-1", epoch, resume);
     stage.until("forced", seconds(30), |stage| stage.answer("now") == Some(true)).await;
     let survived = stage.rows_on("orders-1").await.unwrap();
     let lost = stage.ledger.accept_loss(&survived);

@@ -19,6 +19,7 @@ mod forced;
 mod histories;
 mod kubernetes;
 mod leader;
+mod life;
 mod nodes;
 mod operator;
 mod operators;

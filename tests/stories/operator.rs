@@ -35,9 +35,7 @@ async fn an_operator_that_is_told_to_stop_hands_over_within_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_image_restarts_nothing_and_the_status_names_the_pods_that_wait() {
     let stage = Stage::ready(Setup::new(5)).await;
-    let wish =
-        Setup::new(5).spec(|spec| spec["image"] = "mcr.microsoft.com/mssql/server:2022-CU17-ubuntu-22.04".into());
-    stage.plane.api.kubectl_apply(&wish.wish).unwrap();
+    stage.change(|spec| spec["image"] = "mcr.microsoft.com/mssql/server:2022-CU17-ubuntu-22.04".into());
     let waiting = |stage: &Stage| stage.group()["status"]["update"]["pods"].clone();
     let all = serde_json::json!(["orders-1", "orders-2", "orders-0"]);
     stage.until("all pods wait", Duration::from_secs(30), |stage| waiting(stage) == all).await;

@@ -1,6 +1,6 @@
 //! Ways back into the group (promotion.md 6).
 
-use crate::stage::{Setup, Stage, clients::direct, seconds};
+use crate::stage::{Setup, Stage, clients::direct, in_a_world_of_its_own, seconds, with_each_engine};
 use quorate::sql::Error;
 use standin::faults::FailoverEngine;
 use std::time::Duration;
@@ -41,4 +41,76 @@ async fn a_secondary_that_no_other_cure_brings_back_joins_the_group_anew_while_t
     stage.check(gap < seconds(2), &format!("writes stopped for {gap:?}"));
     stage.ends_well(seconds(60), vec![client]).await;
     assert_eq!((stage.primary(), &stage.election()["epoch"]), ("orders-0".into(), &epoch));
+}
+
+/// All replicas lose their power at once, and come back one after the other.
+async fn all_down(seed: u64, order: [&str; 3]) {
+    let stage = Stage::ready(Setup::new(seed)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    let nodes = order.map(|pod| stage.node_of(pod).unwrap());
+    nodes.iter().for_each(|node| stage.node_off(node));
+    stage.pass(seconds(20)).await;
+    stage.node_on(&nodes[0]);
+    stage.pass(seconds(30)).await;
+    let epoch = stage.election()["epoch"].clone();
+    stage.check(stage.condition("FailoverBlocked").is_some(), "never one of three");
+    stage.node_on(&nodes[1]);
+    let elected = |stage: &Stage| stage.election()["state"] == "Settled" && stage.election()["epoch"] != epoch;
+    stage.until("two of three elect", seconds(60), elected).await;
+    stage.node_on(&nodes[2]);
+    stage.ends_well(seconds(120), vec![client]).await;
+}
+
+#[test]
+fn after_all_replicas_were_down_two_of_three_elect_in_whatever_order_they_return() {
+    let [a, b, c] = ["orders-0", "orders-1", "orders-2"];
+    let orders = [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]];
+    for (seed, order) in (821..).zip(orders) {
+        in_a_world_of_its_own(all_down(seed, order));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secondary_that_lost_its_volume_is_no_voice_and_is_copied_anew() {
+    let stage = Stage::ready(Setup::new(83)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    stage.loses_its_volume("orders-2");
+    stage.ends_well(seconds(120), vec![client]).await;
+    assert_eq!((stage.primary(), stage.election()["epoch"].as_u64()), ("orders-0".into(), Some(1)));
+}
+
+async fn an_empty_primary(engine: standin::faults::FailoverEngine) {
+    let stage = Stage::ready(Setup::new(84).engine(engine)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    stage.loses_its_volume("orders-0");
+    stage.ends_well(seconds(120), vec![client]).await;
+    stage.check(stage.primary() != "orders-0", "an empty volume was taken for the primary's");
+}
+
+#[test]
+fn a_primary_that_lost_its_volume_is_replaced_and_copied_anew() {
+    with_each_engine(an_empty_primary);
+}
+
+/// promotion.md 3: an empty volume under a known name is not counted.
+#[tokio::test(start_paused = true)]
+async fn two_empty_volumes_are_no_majority_with_nobody_and_the_one_that_is_left_waits_for_a_person() {
+    let stage = Stage::ready(Setup::new(85)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    client.stop().await;
+    stage.loses_its_volume("orders-0");
+    stage.loses_its_volume("orders-1");
+    stage.pass(seconds(60)).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    stage.check(stage.condition("FailoverBlocked").is_some() && told.contains("its volume is new"), &told);
+    let epoch = stage.election()["epoch"].as_u64().unwrap();
+    stage.force("now", "orders-2", epoch, true);
+    stage.until("forced", seconds(30), |stage| stage.answer("now") == Some(true)).await;
+    let client = stage.client(2, OFTEN);
+    stage.ends_well(seconds(180), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-2");
 }

@@ -165,9 +165,9 @@ pub struct Election {
     /// A person accepted data loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced: Option<ForcedElection>,
-    /// Members that a forced failover left behind and that do not follow its primary yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub apart: Vec<String>,
+    /// Members that a forced failover left behind, with its epoch, until they follow its primary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<String, i64>,
     /// When it came how far.
     #[serde(default)]
     pub times: ElectionTimes,

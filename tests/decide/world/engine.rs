@@ -54,8 +54,12 @@ impl World {
             return false;
         };
         let waits: Vec<_> = own.synchronized.iter().filter(|n| *n != who).cloned().collect();
-        let there: Vec<_> =
-            self.instances.keys().filter(|n| self.connected(n).as_ref() == Some(who)).cloned().collect();
+        let there: Vec<_> = self
+            .instances
+            .keys()
+            .filter(|n| self.connected(n).as_ref() == Some(who) || self.follows_on)
+            .cloned()
+            .collect();
         self.instances.get_mut(who).unwrap().log.push(row);
         for follower in &there {
             let log = self.instances[who].log.clone();

@@ -25,7 +25,7 @@ pub fn name(text: &str) -> ReplicaName {
     ReplicaName::new(text).unwrap()
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Instance {
     pub up: bool,
     /// The operator cannot reach it.
@@ -43,7 +43,7 @@ pub struct Instance {
     pub log: Vec<u32>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Copy {
     pub role: Role,
     pub number: SequenceNumber,
@@ -77,6 +77,7 @@ pub enum Fate {
     Ends,
 }
 
+#[derive(Clone)]
 pub struct World {
     pub group: Group,
     pub record: Option<Record>,
@@ -97,6 +98,8 @@ pub struct World {
     pub cuts: BTreeSet<(ReplicaName, ReplicaName)>,
     pub unplanned_at: Option<Duration>,
     pub history: Vec<String>,
+    /// Standing down means nothing: whoever did goes on hardening for the old primary.
+    pub follows_on: bool,
 }
 
 pub fn group(synchronous: u32, configuration_only: bool) -> Group {
@@ -150,6 +153,7 @@ impl World {
             cuts: BTreeSet::new(),
             unplanned_at: None,
             history: vec![],
+            follows_on: false,
         }
     }
 

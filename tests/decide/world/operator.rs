@@ -57,6 +57,25 @@ impl World {
         }
     }
 
+    /// Whether a moment of the instances' clocks is over.
+    pub fn is_past(&self, deadline: i64) -> bool {
+        self.ticks() > deadline
+    }
+
+    /// How long what has lasted, as far as a rule asks: suspicion, patience, deadlines.
+    pub fn ages(&self) -> impl std::fmt::Debug {
+        const RULES: [u64; 5] = [1_500, 3_000, 5_000, 7_000, 15_000];
+        let age =
+            |since: Duration| RULES.iter().filter(|rule| (self.clock - since).as_millis() as u64 >= **rule).count();
+        let deadline = self.record.as_ref().and_then(|record| record.deadline).map(|deadline| self.is_past(deadline));
+        (
+            self.operator.suspected_since.map(age),
+            self.operator.election.map(|(epoch, state, since)| (epoch, state, age(since))),
+            self.operator.memo,
+            deadline,
+        )
+    }
+
     /// Looks and decides, as the current operator. Returns the version of the record it rests on.
     pub fn look(&mut self) -> (Plan, u64) {
         self.engine();

@@ -27,7 +27,7 @@ impl Stage {
 
     /// Two replicas without a third voter and without commit quorum: nobody is ever promoted by itself.
     fn leaves_failover_to_people(&self) -> bool {
-        let spec = &self.wish["spec"];
+        let spec = self.spec();
         let number = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
         number(&spec["synchronous"]["replicas"]) + number(&spec["configurationOnly"]["replicas"]) == 2
             && number(&spec["requiredSynchronizedSecondariesToCommit"]) == 0

@@ -12,6 +12,13 @@ impl Stage {
         self.cluster.kill_container("shop", pod)
     }
 
+    /// A replica's volume is lost: what runs on it ends, and its next container finds an empty one.
+    pub fn loses_its_volume(&self, pod: &str) {
+        self.fault(format!("{pod} loses its volume"));
+        self.host.wipe(pod);
+        self.kill(pod);
+    }
+
     /// Stops a replica's processes without ending them.
     pub fn freeze(&self, pod: &str) {
         self.fault(format!("{pod} freezes"));

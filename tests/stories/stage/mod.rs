@@ -96,7 +96,7 @@ pub struct Stage {
     pub net: SimNet,
     pub host: SqlHost,
     pub ledger: Ledger,
-    wish: Value,
+    wish: Mutex<Value>,
     operators: Mutex<BTreeMap<String, Operator>>,
     lives: AtomicU64,
     _log: log::Guard,
@@ -118,7 +118,7 @@ impl Stage {
         let cluster = Cluster::start(&plane, Arc::new(host.clone()));
         let ledger = Ledger::new(plane.clock, plane.history.clone());
         let (operators, lives) = (Mutex::default(), AtomicU64::new(0));
-        Self { plane, cluster, net, host, ledger, wish, operators, lives, _log: log }
+        Self { plane, cluster, net, host, ledger, wish: Mutex::new(wish), operators, lives, _log: log }
     }
 
     /// A stage with one operator and the wish applied.
@@ -138,26 +138,31 @@ impl Stage {
 
     /// Applies the wish.
     pub fn apply(&self) {
-        self.plane.api.kubectl_apply(&self.wish).unwrap();
+        self.plane.api.kubectl_apply(&self.wish.lock().unwrap()).unwrap();
     }
 
     /// Applies the wish with other values.
     pub fn change(&self, change: impl FnOnce(&mut Value)) {
-        let mut wish = self.wish.clone();
-        change(&mut wish["spec"]);
-        self.plane.api.kubectl_apply(&wish).unwrap();
+        change(&mut self.wish.lock().unwrap()["spec"]);
+        self.apply();
+    }
+
+    /// The spec that was applied last.
+    pub fn spec(&self) -> Value {
+        self.wish.lock().unwrap()["spec"].clone()
     }
 
     /// Names of the pods that hold the data.
     pub fn replicas(&self) -> Vec<String> {
-        let count = self.wish["spec"]["synchronous"]["replicas"].as_u64().unwrap_or_default();
+        let count = self.spec()["synchronous"]["replicas"].as_u64().unwrap_or_default();
         (0..count).map(|ordinal| format!("orders-{ordinal}")).collect()
     }
 
     /// Names of all pods.
     pub fn pods(&self) -> Vec<String> {
         let mut pods = self.replicas();
-        pods.extend(self.wish["spec"]["configurationOnly"].is_object().then(|| "orders-c-0".to_owned()));
+        let witness = self.spec()["configurationOnly"]["replicas"] == 1;
+        pods.extend(witness.then(|| "orders-c-0".to_owned()));
         pods
     }
 
@@ -198,6 +203,19 @@ impl Stage {
             "apiVersion": "quorate.dev/v1alpha1", "kind": "Failover",
             "metadata": { "name": name, "namespace": "shop" },
             "spec": { "availabilityGroup": "orders", "mode": "Planned", "target": target },
+        });
+        self.plane.api.kubectl_apply(&request).unwrap();
+    }
+
+    /// Accepts data loss.
+    pub fn force(&self, name: &str, target: &str, epoch: u64, resume: bool) {
+        let request = json!({
+            "apiVersion": "quorate.dev/v1alpha1", "kind": "Failover",
+            "metadata": { "name": name, "namespace": "shop" },
+            "spec": {
+                "availabilityGroup": "orders", "mode": "Forced", "target": target, "expectedEpoch": epoch,
+                "acceptDataLoss": "I accept data loss in orders", "resumeDatabases": resume,
+            },
         });
         self.plane.api.kubectl_apply(&request).unwrap();
     }

@@ -75,6 +75,11 @@ impl SqlHost {
         self.0.disks.lock().unwrap().entry(claim).or_insert_with(Disk::memory).clone()
     }
 
+    /// The next container of a pod finds an empty disk.
+    pub fn wipe(&self, pod: &str) {
+        self.0.disks.lock().unwrap().retain(|claim, _| *claim != format!("data-{pod}"));
+    }
+
     /// One value of a Secret.
     pub fn secret(&self, namespace: &str, name: &str, key: &str) -> Result<Vec<u8>, String> {
         let secret = self.0.api.find("secrets", namespace, name).ok_or_else(|| format!("secret {name} not found"))?;

@@ -257,7 +257,9 @@ impl<'a> Following<'a> {
                 return Err(io::Error::other("its configuration is older than ours"));
             }
             let accept = |copy: &mut super::Copy| {
-                for (name, _) in config.databases.iter().filter(|(_, db)| db.pending_suspend.contains(me)) {
+                // What is suspended is a copy (reference 7.6): where there is none, one is seeded.
+                let pending = config.databases.iter().filter(|(_, database)| database.pending_suspend.contains(me));
+                for (name, _) in pending.filter(|(name, _)| copy.local.contains(*name)) {
                     copy.suspended.entry(name.clone()).or_insert(1);
                 }
                 copy.config = config.clone();

@@ -96,7 +96,10 @@ impl Group {
             database.synchronized = synchronized;
             database.pending_suspend.retain(|partner| {
                 replicas.contains_key(partner)
-                    && !state.partners.get(partner).is_some_and(|entry| entry.suspended.contains_key(name))
+                    && !state
+                        .partners
+                        .get(partner)
+                        .is_some_and(|entry| entry.suspended.contains_key(name) || entry.reseeding.contains(name))
             });
         }
         (config != state.committed).then_some(config)

@@ -1,0 +1,128 @@
+//! What happens to a group in its life: it grows and shrinks, in every mode, while clients write.
+
+use crate::stage::{Setup, Stage, seconds};
+use serde_json::json;
+use std::time::Duration;
+
+const OFTEN: Duration = Duration::from_millis(50);
+
+fn quorum(stage: &Stage) -> String {
+    stage.group()["status"]["quorum"].as_str().unwrap_or_default().to_owned()
+}
+
+fn lines(stage: &Stage) -> usize {
+    stage.group()["status"]["replicas"].as_array().map_or(0, Vec::len)
+}
+
+async fn becomes(stage: &Stage, replicas: usize, wanted: &str) {
+    stage
+        .until("the size asked for", seconds(180), |stage| {
+            stage.is_ready() && lines(stage) == replicas && quorum(stage) == wanted
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn synchronous_replicas_come_and_go_and_the_commit_quorum_follows_while_clients_write() {
+    let stage = Stage::ready(Setup::new(181)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    stage.ledger.take_gap();
+    stage.change(|spec| spec["synchronous"]["replicas"] = 5.into());
+    becomes(&stage, 5, "2").await;
+    stage.check(stage.events("ReplicaAdded").len() == 5, "each was announced");
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(2), &format!("writes stopped for {gap:?} while it grew"));
+    stage.change(|spec| spec["synchronous"]["replicas"] = 3.into());
+    becomes(&stage, 3, "1").await;
+    stage.check(stage.events("ReplicaRemoved").len() == 2, "each was announced");
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(2), &format!("writes stopped for {gap:?} while it shrank"));
+    stage.ends_well(seconds(60), vec![client]).await;
+    // What the record counts with has shrunk, too: one of three may be lost.
+    stage.check(stage.election()["voters"] == json!(["orders-0", "orders-1", "orders-2"]), "voters");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_is_wanted_no_more_hands_over_before_it_goes() {
+    let stage = Stage::ready(Setup::new(182).spec(|spec| spec["synchronous"]["replicas"] = 4.into())).await;
+    let client = stage.client(1, OFTEN);
+    stage.ask("up", "orders-3");
+    stage.until("moved", seconds(30), |stage| stage.routed() == "orders-3").await;
+    stage.becomes_ready().await;
+    stage.ledger.take_gap();
+    stage.change(|spec| spec["synchronous"]["replicas"] = 3.into());
+    becomes(&stage, 3, "1").await;
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(4), &format!("writes stopped for {gap:?}"));
+    stage.ends_well(seconds(60), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn asynchronous_and_configuration_only_replicas_come_and_go() {
+    let stage = Stage::ready(Setup::new(183).spec(|spec| spec["synchronous"]["replicas"] = 2.into())).await;
+    let client = stage.client(1, OFTEN);
+    stage.change(|spec| spec["configurationOnly"] = json!({ "replicas": 1 }));
+    becomes(&stage, 3, "0").await;
+    stage.check(stage.condition("FailoverReady").is_some_and(|(status, _)| status == "True"), "a third voter");
+    stage.change(|spec| spec["asynchronous"] = json!({ "replicas": 2 }));
+    becomes(&stage, 5, "0").await;
+    let voters = json!(["orders-0", "orders-1", "orders-c-0"]);
+    stage.check(stage.election()["voters"] == voters, "asynchronous replicas do not vote");
+    stage.change(|spec| {
+        spec["asynchronous"] = json!({ "replicas": 0 });
+        spec["configurationOnly"] = json!({ "replicas": 0 });
+    });
+    becomes(&stage, 2, "0").await;
+    stage.ends_well(seconds(60), vec![client]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_group_is_left_alone_in_a_failure_and_goes_on_when_the_pause_is_over() {
+    let stage = Stage::ready(Setup::new(184)).await;
+    let client = stage.client(1, OFTEN);
+    stage.change(|spec| spec["paused"] = true.into());
+    let paused = |stage: &Stage| stage.condition("FailoverReady") == Some(("False".into(), "Paused".into()));
+    stage.until("paused", seconds(10), paused).await;
+    let node = stage.node_of("orders-0").unwrap();
+    stage.node_off(&node);
+    stage.pass(seconds(60)).await;
+    stage.check(stage.routed() == "orders-0" && stage.election()["epoch"] == 1, "something was done in the pause");
+    stage.change(|spec| spec["paused"] = false.into());
+    stage.until("moved", seconds(30), |stage| stage.routed() != "orders-0").await;
+    stage.node_on(&node);
+    stage.ends_well(seconds(120), vec![client]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_deleted_and_applied_again_finds_its_data_and_its_record() {
+    let stage = Stage::ready(Setup::new(185)).await;
+    let client = stage.client(1, OFTEN);
+    stage.ask("up", "orders-1");
+    stage.until("moved", seconds(30), |stage| stage.routed() == "orders-1").await;
+    stage.becomes_ready().await;
+    client.stop().await;
+    stage.plane.api.remove("user", "availabilitygroups", "shop", "orders", None);
+    let gone = |stage: &Stage| stage.plane.api.all("pods", "shop").is_empty();
+    stage.until("its pods are gone", seconds(180), gone).await;
+    stage.pass(seconds(60)).await;
+    stage.apply();
+    stage.becomes_ready().await;
+    stage.check(stage.events("RecordRestored").len() == 1, "the instances gave the record back");
+    let client = stage.client(2, OFTEN);
+    stage.ends_well(seconds(120), vec![client]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_was_away_for_an_hour_finds_the_group_as_it_is() {
+    let stage = Stage::ready(Setup::new(186)).await;
+    let client = stage.client(1, Duration::from_secs(5));
+    stage.stop("operator").await;
+    stage.pass(seconds(1_800)).await;
+    stage.kill("orders-2");
+    stage.pass(seconds(1_800)).await;
+    stage.start("operator");
+    stage.ends_well(seconds(120), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-0");
+}
