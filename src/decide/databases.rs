@@ -68,7 +68,7 @@ fn left_behind_in_words(view: &View<'_>) -> Option<String> {
     let copies: Vec<_> = left_behind(view)
         .map(|(name, database, copy)| format!("{database} on {name} (its log ends at {})", end(copy)))
         .collect();
-    let remedy = if view.record.forced.as_ref().is_some_and(|forced| forced.resume) {
+    let remedy = if view.record.may_discard() {
         "it is being resumed, as spec.resumeDatabases says"
     } else {
         "to go on: save what only they have (a snapshot of the volume), then say ALTER DATABASE .. SET HADR RESUME there"
@@ -84,7 +84,7 @@ fn left_behind_in_words(view: &View<'_>) -> Option<String> {
 
 /// Resumes what a forced failover left behind, where the person who accepted data loss said so.
 pub fn resume(view: &View<'_>) -> Vec<Step> {
-    if !view.record.forced.as_ref().is_some_and(|forced| forced.resume) {
+    if !view.record.may_discard() {
         return vec![];
     }
     let epoch = view.record.epoch;

@@ -303,10 +303,9 @@ impl Record {
         self.apart.remove(name);
     }
 
-    /// Without what only people read and without the deadline, which is a moment on a clock.
-    #[must_use]
-    pub fn timeless(&self) -> Self {
-        Self { times: Times::default(), deadline: None, ..self.clone() }
+    /// Whether a person said that what other replicas hold beyond the forced primary may be discarded.
+    pub fn may_discard(&self) -> bool {
+        self.forced.as_ref().is_some_and(|forced| forced.resume)
     }
 
     /// The primary serves after all: nothing is being changed.

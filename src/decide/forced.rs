@@ -7,14 +7,11 @@ use super::{
     gate::FAILOVER_WINDOW_MS,
     observation::{GroupFacts, Request},
     plan::{Plan, Reason, Step},
-    promote::{self, WATCH, mode_of, open_election, stands},
+    promote::{self, STAND_DOWN_LIMIT, WATCH, mode_of, open_election, stands},
     stand_down::{stood_down, to_stand_down},
 };
 use crate::model::{DatabaseName, Mode, ReplicaName, Role, SequenceNumber};
-use std::time::Duration;
 
-/// How long the replica that was named has to stand down.
-const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
 /// States of a copy that would not start as primary: it was seeded or reverted half.
 const HALF: [&str; 2] = ["REVERTING", "INITIALIZING"];
 

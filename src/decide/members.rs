@@ -191,7 +191,7 @@ pub fn send_to(view: &View<'_>, primary: &ReplicaName) -> Vec<Step> {
 
 /// Whether what a replica holds beyond the primary may go: after a forced failover only when the person said so.
 fn may_lose(view: &View<'_>, name: &ReplicaName) -> bool {
-    !view.record.apart.contains_key(name) || view.record.forced.as_ref().is_some_and(|forced| forced.resume)
+    !view.record.apart.contains_key(name) || view.record.may_discard()
 }
 
 fn both_endpoints(name: &ReplicaName, primary: &ReplicaName) -> [Step; 2] {

@@ -28,7 +28,7 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// Voters that do not get to follow a primary were cured three times by then.
 const IN_VAIN: Duration = CURE.saturating_mul(3);
 /// A switchover whose old primary does not stand down is closed after this.
-const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
+pub const STAND_DOWN_LIMIT: Duration = Duration::from_secs(15);
 
 /// A stored epoch above the record's lifts the record: the object is older than the instances.
 pub fn lift(view: &View<'_>) -> Plan {

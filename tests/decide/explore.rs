@@ -3,7 +3,7 @@
 
 use super::world::{Fate, World, group};
 use quorate::{
-    decide::{Reason, Step, observation::RETRY},
+    decide::{Reason, Record, Step, observation::RETRY},
     model::{ReplicaName, Role},
 };
 use std::{
@@ -75,7 +75,7 @@ impl State {
                 Step::Failover { replica, epoch, number, deadline, .. } => {
                     write!(digest, "{replica}{epoch}{number}{}", world.is_past(*deadline))
                 }
-                Step::Record(record) => write!(digest, "{:?}", record.timeless()),
+                Step::Record(record) => write!(digest, "{:?}", timeless(record)),
                 other => write!(digest, "{other:?}"),
             };
         }
@@ -85,7 +85,7 @@ impl State {
             let _ = write!(digest, "{:?}{:?}", (instance.up, instance.unreachable, &instance.partners), instance.copy);
             let _ = write!(digest, "{:?}{:?}", (instance.epoch, settled, again), (&instance.databases, &instance.log));
         }
-        let record = world.record.as_ref().map(|record| record.timeless());
+        let record = world.record.as_ref().map(timeless);
         let _ = write!(digest, "{record:?}{:?}{:?}", world.ages(), world.routed.read_write);
         u128::from(digest.0.finish()) << 64 | u128::from(digest.1.finish())
     }
@@ -203,6 +203,11 @@ impl State {
 /// Effects at which the operator may end: whatever others could see.
 fn matters(step: &Step) -> bool {
     matches!(step, Step::Record(_) | Step::StandDown { .. } | Step::Follow { .. } | Step::Failover { .. })
+}
+
+/// Without the deadline, too, which is a moment on a clock.
+fn timeless(record: &Record) -> Record {
+    Record { deadline: None, ..record.clone().untimed() }
 }
 
 fn serves(world: &World, who: &ReplicaName) -> bool {
