@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::binaries::{self, Binaries};
+use crate::cargo::Build;
 use crate::error::{AtPath as _, Error, Result};
 use crate::progress::Progress;
 use crate::shell;
@@ -16,7 +16,6 @@ use crate::shell;
 pub(crate) const QUORATE: &str = "lab.local/quorate:dev";
 pub(crate) const STANDIN: &str = "lab.local/sqlservr:dev";
 pub(crate) const LAB: &str = "lab.local/lab:dev";
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The user of SQL Server's own image; the others use it too.
 const USER: u64 = 10001;
 
@@ -42,19 +41,27 @@ pub(crate) fn base(binaries: &Binaries) -> Result<Vec<PathBuf>> {
     .collect()
 }
 
-/// Builds the static programs of the tree and their images.
+/// Builds the programs of the tree, which are static, and their images.
+///
+/// The profile is that of the tests: what they compile is what the images hold, and little is left to compile.
 pub(crate) fn workspace(progress: Progress) -> Result<Vec<PathBuf>> {
-    let (tree, cache) = (binaries::workspace()?, binaries::cache()?);
-    let target = cache.join("static");
-    progress.say("building static binaries of quorate, sqlservr and lab");
-    let mut command = Command::new("cargo");
-    command.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"]).arg(&target);
-    command.args(["--package", "quorate", "--package", "quorate-standin", "--package", "quorate-lab", "--bins"]);
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static").current_dir(tree);
-    fs::create_dir_all(&target).at(&target)?;
-    shell::long_job(&mut command, &target.join("build.log"), "building static binaries", progress)?;
-    let built = |name: &str| target.join(TARGET).join("release").join(name);
-    let (quorate, standin, lab) = (built("quorate"), built("sqlservr"), built("lab"));
+    programs(&["build", "--locked", "--workspace", "--bins"], progress)
+}
+
+/// As [`workspace`], and the cluster tests; with their choice of features, under which all tests are compiled already.
+pub(crate) fn with_cluster_tests(progress: Progress) -> Result<Vec<PathBuf>> {
+    programs(&["build", "--locked", "--workspace", "--bins", "--test", "cluster"], progress)
+}
+
+fn programs(arguments: &[&str], progress: Progress) -> Result<Vec<PathBuf>> {
+    let (build, cache) = (Build::of_the_tree()?, binaries::cache()?);
+    let what = "building quorate, sqlservr and lab";
+    progress.say(what);
+    let directory = cache.join("programs");
+    fs::create_dir_all(&directory).at(&directory)?;
+    shell::long_job(&mut build.command(arguments), &directory.join("build.log"), what, progress)?;
+    let built = |name: &str| build.program(name, &directory);
+    let (quorate, standin, lab) = (built("quorate")?, built("sqlservr")?, built("lab")?);
     [
         Recipe { name: QUORATE, binary: &quorate, path: "usr/local/bin/quorate", writable: &[] },
         Recipe { name: STANDIN, binary: &standin, path: "opt/mssql/bin/sqlservr", writable: &["var/opt/mssql"] },

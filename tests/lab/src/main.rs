@@ -24,6 +24,7 @@
 
 mod bench;
 mod binaries;
+mod cargo;
 mod cgroups;
 mod cli;
 mod client;

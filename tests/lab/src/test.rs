@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::binaries;
+use crate::cargo::Build;
 use crate::error::{AtPath as _, Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
@@ -33,8 +34,7 @@ impl Tally {
 }
 
 struct Run<'a> {
-    tree: PathBuf,
-    target: PathBuf,
+    build: Build,
     logs: PathBuf,
     python: PathBuf,
     long: bool,
@@ -58,12 +58,11 @@ pub(crate) fn run(layout: &Layout, long: bool, cluster_only: bool, progress: Pro
 }
 
 fn everything(layout: &Layout, long: bool, cluster_only: bool, progress: Progress, tally: &mut Tally) -> Result<()> {
-    let (tree, cache) = (binaries::workspace()?, binaries::cache()?);
+    let (build, cache) = (Build::of_the_tree()?, binaries::cache()?);
     let logs = cache.join("logs");
     fs::create_dir_all(&logs).at(&logs)?;
-    let target = target(&tree, &cache);
     let python = python::interpreter(&cache, progress)?;
-    let mut run = Run { tree, target, logs, python, long, layout, progress, tally: Tally::default() };
+    let mut run = Run { build, logs, python, long, layout, progress, tally: Tally::default() };
     // Rust's compiler leaves a core idle for minutes, while it waits for single crates; Go builds the cluster then.
     let outcome = thread::scope(|scope| {
         let building = scope.spawn(move || binaries::ensure(progress));
@@ -76,27 +75,15 @@ fn everything(layout: &Layout, long: bool, cluster_only: bool, progress: Progres
     outcome
 }
 
-/// `$CARGO_TARGET_DIR`, the tree's own if it is in use, else the cache, which outlives a fresh clone.
-fn target(tree: &Path, cache: &Path) -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()) {
-        Some(target) => PathBuf::from(target),
-        None if tree.join("target/debug").exists() => tree.join("target"),
-        None => cache.join("target"),
-    }
-}
-
 impl Run<'_> {
     fn cargo(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("cargo");
-        command.args(arguments);
-        self.environment(&mut command);
+        let mut command = self.build.command(arguments);
+        self.settings(&mut command);
         command
     }
 
-    fn environment(&self, command: &mut Command) {
-        command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target).env("QUORATE_PYTHON", &self.python);
-        // What is compiled here is compiled once: files for the next change cost time and space.
-        command.env("CARGO_INCREMENTAL", "0");
+    fn settings(&self, command: &mut Command) {
+        command.env("QUORATE_PYTHON", &self.python);
         if self.long {
             command.env("QUORATE_LONG", "1");
         }
@@ -131,10 +118,7 @@ impl Run<'_> {
 
     fn on_the_lab(&mut self) -> Result<()> {
         // Built before the cluster is there to compete for the processors.
-        let images = images::workspace(self.progress)?;
-        let build = ["test", "--locked", "--package", "quorate", "--test", "cluster", "--no-run"];
-        let log = self.logs.join("cluster-build.log");
-        shell::long_job(&mut self.cargo(&build), &log, "building the cluster tests", self.progress)?;
+        let images = images::with_cluster_tests(self.progress)?;
         cluster::up(self.layout, self.progress)?;
         for image in images {
             cluster::load(self.layout, &image, self.progress)?;
@@ -147,11 +131,12 @@ impl Run<'_> {
     }
 
     fn cluster_tests(&mut self, name: &str, modules: &[&str]) -> Result<()> {
-        let line = "cargo test --locked --offline --package quorate --test cluster --";
+        let line = "cargo test --locked --offline --workspace --test cluster --";
         let options = "--ignored --nocapture --test-threads=1";
         let words = line.split(' ').chain(options.split(' ')).chain(modules.iter().copied()).map(OsString::from);
         let mut command = cli::inside(self.layout, &words.collect::<Vec<_>>())?;
-        self.environment(&mut command);
+        self.build.environment(&mut command);
+        self.settings(&mut command);
         self.tests(command, &format!("cluster-{name}"), true)
     }
 
