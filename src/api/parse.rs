@@ -99,6 +99,7 @@ pub fn parse(object: &AvailabilityGroup, prepare_image: &str) -> Result<Group, R
             spec::SecondaryConnections::No => SecondaryConnections::No,
         },
         failover: failover(&mut court, spec),
+        certificate_rotation: names::certificate_rotation(&mut court, spec.certificate_rotation.as_deref()),
         paused: spec.paused.unwrap_or_default(),
         pods: pods(&mut court, spec, &name, prepare_image),
         name,

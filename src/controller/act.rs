@@ -11,12 +11,13 @@ use super::{
 use crate::{
     decide::{
         Observation, Plan, Step,
-        observation::{FailoverAnswer, FailoverMemo},
+        observation::{FailoverAnswer, FailoverMemo, QuorumRefused},
     },
     k8s,
     model::ReplicaName,
     sql::{
         Batch, Context, Error, Secret,
+        error::COMMIT_QUORUM,
         statement::{self, Unbuildable},
     },
     telemetry::metrics::Outcome,
@@ -112,7 +113,10 @@ pub async fn act(plan: &Plan, actor: &mut Actor<'_>, memory: &mut Memory) -> Don
         let answers = actor.answers(wave, memory).await;
         for (step, answer) in wave.iter().zip(answers) {
             let ended = match answer {
-                Answer::Instance(answer) => ended(step, answer, memory),
+                Answer::Instance(answer) => {
+                    remember_commit_quorum(step, &answer, actor.seen, memory);
+                    ended(step, answer, memory)
+                }
                 Answer::Kubernetes(answer) => written(answer),
                 Answer::Before => continue,
                 Answer::Later => {
@@ -298,6 +302,17 @@ fn ended(step: &Step, answer: Result<(), Error>, memory: &mut Memory) -> Ended {
         Err(error) if error.is_doubtful() => Ended { outcome: Outcome::Lost, words: format!(": {error}") },
         Err(error) => Ended { outcome: Outcome::Refused, words: format!(": {error}") },
     }
+}
+
+/// A commit quorum that the engine refuses for good is not asked for again while nothing else changes.
+fn remember_commit_quorum(step: &Step, answer: &Result<(), Error>, seen: &Observation, memory: &mut Memory) {
+    let Step::SetCommitQuorum { replica, value, .. } = step else { return };
+    let why = match answer {
+        Err(error) if error.number().is_some_and(|number| COMMIT_QUORUM.contains(&number)) => error.to_string(),
+        _ => return memory.commit_quorum_refused = None,
+    };
+    let members = seen.member(replica).map(|own| own.members.keys().cloned().collect()).unwrap_or_default();
+    memory.commit_quorum_refused = Some(QuorumRefused { value: *value, primary: replica.clone(), members, why });
 }
 
 /// What is known of a FAILOVER: an answer that is in doubt, or lost, leaves it unknown.

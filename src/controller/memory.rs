@@ -11,7 +11,7 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, RETRY, Refusal, Replica},
+        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, QuorumRefused, RETRY, Refusal, Replica},
     },
     model::{DatabaseName, Group, ReplicaName, Role},
 };
@@ -68,6 +68,8 @@ pub struct Memory {
     pub answered: BTreeMap<ReplicaName, String>,
     /// What is known of the FAILOVER sent last.
     pub failover: Option<FailoverMemo>,
+    /// The commit quorum that was refused last.
+    pub commit_quorum_refused: Option<QuorumRefused>,
     /// Batches that outlived the pass that sent them.
     pub running: Vec<Running>,
     /// Statements that return before their effect shows, and when each went through.

@@ -110,6 +110,7 @@ pub async fn observe(
         promoted_for: Duration::ZERO,
         since_unplanned: since_unplanned(object, wall),
         failover: None,
+        commit_quorum_refused: memory.commit_quorum_refused.clone(),
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
         passwords: memory.access.as_ref().map(|access| access.version.clone()).unwrap_or_default(),
         certificates: memory.kept.clone().unwrap_or_default(),

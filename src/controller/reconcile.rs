@@ -159,7 +159,8 @@ async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &
     if memory.access.is_none() || age > SECRETS || (refused && age > AGAIN) {
         match objects::access(&shared.kube, group).await {
             Ok(Some(access)) => take(access, memory),
-            // A Secret that is gone takes no password with it.
+            // A Secret that is gone takes no password with it; what is ours is made again.
+            Ok(None) if memory.access.is_some() => memory.applied = None,
             Ok(None) => {}
             Err(error) => tracing::warn!(group = %group.name, namespace = group.namespace, %error, "secrets not read"),
         }

@@ -1,7 +1,7 @@
 //! Membership: set up, create, join, rejoin, add, remove; and keeping a group that has a primary in shape.
 
 use super::{
-    ElectionState, Observation, Record, databases,
+    ElectionState, Observation, Record, commit_quorum, databases,
     diagnose::{View, follows, utc},
     election::Cause,
     housekeeping,
@@ -132,8 +132,11 @@ pub fn first_steps(view: &View<'_>) -> Plan {
             .wave(vec![Step::CreateGroup { replica: primary.clone(), members }])
             .recheck(POLL);
     }
-    let message =
-        format!("{primary} was elected but answers without the group: its volume is new; {}", view.count_in_words());
+    let message = format!(
+        "the group is not set up yet, and {primary}, its first primary, has a new volume; {}; to go on: delete the group \
+         and its volumes, which hold nothing, and apply it again",
+        view.count_in_words()
+    );
     tend(view, Plan::new(Reason::TooFewAnswers, message).recheck(WATCH))
 }
 
@@ -261,7 +264,7 @@ fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
         }
     }
     for name in own.members.keys().filter(|name| !view.seen.group.replicas.contains_key(*name) && *name != primary) {
-        if own.commit_quorum <= wanted_commit_quorum(view) {
+        if own.commit_quorum <= commit_quorum::wanted(view) {
             steps.push(Step::RemoveReplica { primary: primary.clone(), replica: name.clone() });
         }
     }
@@ -273,49 +276,6 @@ fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
         record.apart.retain(|name, _| !gone(name));
     }
     steps
-}
-
-/// The commit quorum for the members there are and the members wanted, whichever is less: lowered before a removal,
-/// raised after an addition.
-pub fn wanted_commit_quorum(view: &View<'_>) -> u32 {
-    let group = &view.seen.group;
-    let now = view
-        .primary()
-        .map_or(0, |own| own.members.values().filter(|member| member.mode == Mode::Synchronous).count() as u32);
-    let synchronous = now.min(group.synchronous());
-    let wanted = group.commit_quorum.unwrap_or_else(|| quorum::default_commit_quorum(synchronous));
-    wanted.min(quorum::largest_commit_quorum(synchronous))
-}
-
-/// Synchronous secondaries that have every database SYNCHRONIZED, at the primary's own number.
-pub fn synchronized_followers(view: &View<'_>) -> u32 {
-    let primary = &view.record.primary;
-    let Some(own) = view.primary() else { return 0 };
-    let up_to_date = |name: &ReplicaName| view.seen.member(name).is_some_and(|group| group.number >= own.number);
-    let mut names = own.members.iter().filter(|(name, member)| *name != primary && member.mode == Mode::Synchronous);
-    names
-        .by_ref()
-        .filter(|(name, _)| own.synchronized(name) && is_following(view, name, primary) && up_to_date(name))
-        .count() as u32
-}
-
-/// Commit quorum: lowering is recorded first, raising is done first (promotion.md 1).
-fn commit_quorum(view: &View<'_>, record: &mut Record) -> Option<Step> {
-    let own = view.primary()?;
-    let wanted = wanted_commit_quorum(view);
-    let raised = own.commit_quorum > record.commit_quorum && own.commit_quorum <= wanted;
-    if raised && synchronized_followers(view) >= own.commit_quorum {
-        record.commit_quorum = own.commit_quorum;
-    }
-    record.commit_quorum = record.commit_quorum.min(wanted).min(own.commit_quorum);
-    let settled = view.record.state == ElectionState::Settled;
-    let allowed = wanted < own.commit_quorum || synchronized_followers(view) >= wanted;
-    let differs = settled && wanted != own.commit_quorum && allowed && databases::all_there(view);
-    differs.then(|| Step::SetCommitQuorum {
-        replica: view.record.primary.clone(),
-        epoch: view.record.epoch,
-        value: wanted,
-    })
 }
 
 /// Stores the settled election on every answering follower and on the primary, where it differs.
@@ -345,7 +305,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     let mut steps = refusal;
     steps.extend(joins(view, &mut record));
     steps.extend(membership(view, &mut record));
-    steps.extend(commit_quorum(view, &mut record));
+    steps.extend(commit_quorum::set(view, &mut record));
     if record.state == ElectionState::Void && view.is_majority(primary, &view.followers_of(primary)) {
         record = record.settle(record.followers.clone()).untimed();
     }
@@ -355,6 +315,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     steps.extend(setup::admit_all(view.seen, primary));
     if record.state == ElectionState::Settled {
         steps.extend(store_settled(view, &record));
+        steps.extend(setup::rotate(view));
         steps.extend(databases::steps(view));
         steps.extend(databases::resume(view));
     }
@@ -398,10 +359,13 @@ fn condition(view: &View<'_>) -> (Reason, String) {
     if let Some((reason, messages)) = states.into_iter().next() {
         return (reason, messages.join("; "));
     }
-    if own.commit_quorum != wanted_commit_quorum(view) {
+    if let Some(why) = commit_quorum::refused(view) {
+        return (Reason::Refused, commit_quorum::refused_message(view, own.commit_quorum, why));
+    }
+    if own.commit_quorum != commit_quorum::wanted(view) {
         return (
             Reason::WaitingForReplica,
-            format!("commit quorum {} is not in force yet, {} is", wanted_commit_quorum(view), own.commit_quorum),
+            format!("commit quorum {} is not in force yet, {} is", commit_quorum::wanted(view), own.commit_quorum),
         );
     }
     if let Some(message) = databases::missing_login(view) {

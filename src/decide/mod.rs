@@ -1,5 +1,6 @@
 //! The policy: pure, total, explains itself. One value in ([`Observation`]), one value out ([`Plan`]).
 
+mod commit_quorum;
 mod databases;
 pub mod diagnose;
 pub mod election;

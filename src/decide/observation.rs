@@ -42,6 +42,9 @@ pub struct Observation {
     pub since_unplanned: Option<Duration>,
     /// What this process knows of the FAILOVER it sent last. `None`: it sent none.
     pub failover: Option<FailoverMemo>,
+    /// The commit quorum that SQL Server refused this process, while it is asked of the same primary with the same members.
+    #[serde(default)]
+    pub commit_quorum_refused: Option<QuorumRefused>,
     /// The `Failover` object being served, if any: the oldest unfinished one.
     pub request: Option<Request>,
     /// Which versions of which Secrets the passwords come from; not the passwords. Empty: not read yet.
@@ -49,6 +52,19 @@ pub struct Observation {
     pub passwords: String,
     /// Public certificates of instances, as kept in ConfigMap `<name>-certificates` (DER, lower-case hex).
     pub certificates: BTreeMap<ReplicaName, String>,
+}
+
+/// A commit quorum that the engine does not accept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumRefused {
+    /// What it was asked for.
+    pub value: u32,
+    /// Who was asked.
+    pub primary: ReplicaName,
+    /// Its members then.
+    pub members: BTreeSet<ReplicaName>,
+    /// Error number and text.
+    pub why: String,
 }
 
 /// When a database's log was backed up last. It stands in the database itself, whichever replica took the backup.
@@ -171,6 +187,9 @@ pub struct Server {
 pub struct Setup {
     /// Public half of its own endpoint certificate, DER, lower-case hex. `None`: not created yet.
     pub certificate: Option<String>,
+    /// The word of `spec.certificateRotation` that it was made for; empty: none. Meaningless without a certificate.
+    #[serde(default)]
+    pub rotation: String,
     /// Partners imported here.
     pub partners: BTreeMap<ReplicaName, Partner>,
     /// The mirroring endpoint. `None`: not created yet.

@@ -67,6 +67,8 @@ pub enum Step {
     Record(Box<Record>),
     /// Set an instance up as `sa`: our table, our logins, master key, own certificate, endpoint.
     Provision(ReplicaName),
+    /// Have an instance make itself another endpoint certificate, as `sa`.
+    RotateCertificate(ReplicaName),
     /// Tell an instance the present passwords of every login, as `sa`, and store which they are.
     SetPasswords {
         /// Where.
@@ -271,6 +273,7 @@ impl Step {
         match self {
             Self::Record(_) => "Record",
             Self::Provision(_) => "Provision",
+            Self::RotateCertificate(_) => "RotateCertificate",
             Self::SetPasswords { .. } => "SetPasswords",
             Self::ImportPartner { .. } => "ImportPartner",
             Self::KeepCertificate { .. } => "KeepCertificate",
@@ -302,7 +305,7 @@ impl Step {
     /// The replica whose SQL Server the step talks to. `None`: a Kubernetes step.
     pub fn instance(&self) -> Option<&ReplicaName> {
         match self {
-            Self::Provision(r) | Self::RestartEndpoint(r) | Self::AdmitAll(r) => Some(r),
+            Self::Provision(r) | Self::RotateCertificate(r) | Self::RestartEndpoint(r) | Self::AdmitAll(r) => Some(r),
             Self::AddReplica { primary, .. } | Self::RemoveReplica { primary, .. } => Some(primary),
             Self::SetPasswords { replica, .. }
             | Self::ImportPartner { replica, .. }

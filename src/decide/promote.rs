@@ -109,11 +109,12 @@ fn adopt(view: &View<'_>) -> Option<Plan> {
 }
 
 /// A primary that nobody follows while somebody else is ahead, or because voters are shut out, would never write again.
+/// It goes when enough answer to elect another one.
 fn unfollowed(view: &View<'_>) -> bool {
     let Some(own) = view.primary() else { return false };
     let followers: BTreeSet<_> = view.connected_to_primary().into_iter().cloned().collect();
     let ahead = view.highest_elsewhere().is_some_and(|highest| highest > own.number);
-    !view.is_majority(&view.record.primary, &followers) && (ahead || shut_out(view))
+    view.enough_answer() && !view.is_majority(&view.record.primary, &followers) && (ahead || shut_out(view))
 }
 
 /// Voters that answer were sent to the primary again and again and were cured in vain (they may have promised a number
@@ -127,7 +128,7 @@ fn shut_out(view: &View<'_>) -> bool {
     let mut others = view.voter_names();
     others.remove(primary);
     let may_follow = others.iter().filter(|name| !in_vain(name) && !silent(name)).cloned().collect();
-    others.iter().any(in_vain) && view.enough_answer() && !view.is_majority(primary, &may_follow)
+    others.iter().any(in_vain) && !view.is_majority(primary, &may_follow)
 }
 
 /// The recorded primary is silent, or has lost its volume.
@@ -281,6 +282,9 @@ pub fn elect(view: &View<'_>, record: &Record, candidate: ReplicaName, number: S
     let mut first = vec![Step::Record(Box::new(record))];
     first.push(Step::Announce { reason: Reason::StoodDown, message: format!("{message}; {}", view.count_in_words()) });
     first.extend(view.seen.routed.readable.contains(&candidate).then_some(hide));
+    // The old primary is elected again: clients have to wait until a majority follows it, as for any other.
+    let routed_there = view.seen.routed.read_write.as_ref() == Some(&candidate);
+    first.extend(routed_there.then_some(Step::Route(None)));
     first.extend(setup::exchange(view.seen));
     Plan::new(Reason::Promoting, message).wave(first).wave(vec![failover]).recheck(POLL)
 }

@@ -212,6 +212,10 @@ reasons! {
         "A replica follows the primary again.",
         "Nothing more.",
         "Nothing.";
+    CertificateReplaced:
+        "An instance makes itself another certificate for its endpoint, because `spec.certificateRotation` changed.",
+        "Has its partners import it, then goes on with the next instance; the primary comes last.",
+        "Nothing.";
     EndpointRestarted:
         "A replica does not get back to the primary, whose endpoint is restarted for it.",
         "Both endpoints stop and start; other secondaries lose their connection for a moment.",

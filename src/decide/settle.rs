@@ -19,14 +19,17 @@ pub fn elected(view: &View<'_>) -> Plan {
     let record = view.record;
     let candidate = &record.primary;
     let Some(facts) = view.seen.facts(candidate) else { return candidate_silent(view) };
-    let Some(group) = &facts.group else { return members::first_steps(view) };
+    let Some(group) = &facts.group else {
+        return if record.bootstrapping { members::first_steps(view) } else { given_up(view, "has a new volume") };
+    };
     if group.role == Role::Primary {
         return settle(view);
     }
     let memo = view.seen.failover.filter(|memo| memo.epoch == record.epoch);
     if let Some(FailoverAnswer::Refused(number)) = memo.map(|memo| memo.answer) {
-        let message = format!("election {}: SQL Server refused to promote {candidate} (error {number})", record.epoch);
-        return Plan::new(Reason::EngineRefused, message)
+        let message =
+            format!("election {} closed: SQL Server refused to promote {candidate} (error {number})", record.epoch);
+        return Plan::new(Reason::ElectionClosed, message)
             .record(record.void(view.next_epoch(), number == 41_142))
             .recheck(POLL);
     }
@@ -63,7 +66,13 @@ fn candidate_silent(view: &View<'_>) -> Plan {
         return Plan::new(Reason::Promoting, format!("election {}: {candidate} does not answer", record.epoch))
             .recheck(POLL);
     }
-    let why = format!("{candidate} was elected and does not answer");
+    given_up(view, "does not answer")
+}
+
+/// No FAILOVER can land at the candidate any more, and if one did it is gone: the others elect again.
+fn given_up(view: &View<'_>, why: &str) -> Plan {
+    let record = view.record;
+    let why = format!("{} was elected and {why}", record.primary);
     waiting_for_answers(view).unwrap_or_else(|| {
         open_election(
             view,

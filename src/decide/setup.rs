@@ -1,8 +1,10 @@
 //! Setting instances up before they are members: logins, certificates, endpoint, and the exchange of public halves.
 
 use super::{
+    diagnose::View,
     observation::{Facts, Observation, Probe, Replica},
     plan::{Plan, Reason, Step},
+    promote,
 };
 use crate::model::ReplicaName;
 use std::time::Duration;
@@ -72,6 +74,25 @@ const ASKED_AGAIN: Duration = Duration::from_secs(60);
 
 fn as_admin(replica: &Replica) -> bool {
     replica.admin_refused.is_none_or(|refusal| refusal.lasting < FIRST_START || refusal.asked >= ASKED_AGAIN)
+}
+
+/// The next instance whose endpoint certificate is older than the wish: one at a time, the primary last, and only while
+/// everybody is connected and knows the certificate of everybody.
+pub fn rotate(view: &View<'_>) -> Vec<Step> {
+    let (seen, primary) = (view.seen, &view.record.primary);
+    let Some(word) = &seen.group.certificate_rotation else { return vec![] };
+    let wanted = seen.replicas.iter().filter(|(_, replica)| replica.wanted);
+    let old = |name: &&ReplicaName| seen.facts(name).is_some_and(|facts| facts.setup.rotation != *word);
+    let names: Vec<_> = wanted.map(|(name, _)| name).collect();
+    let connected = |name: &&ReplicaName| **name == *primary || promote::is_following(view, name, primary);
+    if !complete(seen) || !names.iter().all(connected) {
+        return vec![];
+    }
+    let may = |name: &&ReplicaName| seen.replicas.get(*name).is_some_and(as_admin);
+    let next = names.iter().copied().filter(old).filter(may).min_by_key(|name| (*name == primary, name.ordinal()));
+    let Some(next) = next else { return vec![] };
+    let message = format!("{next} makes itself another endpoint certificate, for {word}; its partners import it");
+    vec![Step::RotateCertificate(next.clone()), Step::Announce { reason: Reason::CertificateReplaced, message }]
 }
 
 /// Instances that let none of our logins in are set up again, whatever else goes on: the logins were changed, or are new.

@@ -1,9 +1,8 @@
 //! What people are told: observation and plan to status and conditions (product.md, "What people see").
 
 use super::{
-    ElectionState, Observation, Plan, Reason, databases,
+    ElectionState, Observation, Plan, Reason, commit_quorum, databases,
     diagnose::View,
-    members,
     observation::Facts,
     promote::{is_following, mode_of},
 };
@@ -110,7 +109,7 @@ pub fn report(seen: &Observation, plan: &Plan) -> Report {
     let serving = view.primary().filter(|own| own.role == Role::Primary && seen.record.is_some());
     let routed = serving.is_some() && seen.routed.read_write.as_ref() == Some(&record.primary);
     let wanted = seen.group.synchronous().saturating_sub(1);
-    let synchronized = if serving.is_some() { members::synchronized_followers(&view) } else { 0 };
+    let synchronized = if serving.is_some() { commit_quorum::synchronized_followers(&view) } else { 0 };
     let mut report = Report {
         conditions: vec![],
         reason: plan.reason,
@@ -154,6 +153,7 @@ fn conditions(view: &View<'_>, plan: &Plan, routed: bool, synchronized: u32, wan
             | Reason::CredentialsRefused
             | Reason::NameTaken
             | Reason::LogChainMissing
+            | Reason::Refused
     );
     let complete = plan.reason == Reason::Healthy || plan.reason == Reason::Paused;
     let all = available.status == Truth::True && in_sync.status == Truth::True && quorum.status == Truth::True;
@@ -320,6 +320,9 @@ fn commit_quorum_met(view: &View<'_>, synchronized: u32) -> Condition {
     let Some(own) = view.primary().filter(|own| own.role == Role::Primary) else {
         return condition(false, Reason::Lost, "no primary".into());
     };
+    if let Some(why) = commit_quorum::refused(view) {
+        return condition(false, Reason::Refused, commit_quorum::refused_message(view, own.commit_quorum, why));
+    }
     if own.commit_quorum != wanted {
         return condition(
             false,

@@ -1,9 +1,10 @@
 //! Planned switchover: asked for by a `Failover` object, or by the deletion or eviction of the primary's pod.
 
 use super::{
+    commit_quorum,
     diagnose::{View, follows},
     election::{Cause, ElectionState, Record},
-    members::{self, switch_over},
+    members::switch_over,
     observation::Request,
     plan::{Plan, Reason, Step},
 };
@@ -117,9 +118,9 @@ fn illegal(view: &View<'_>, target: Option<&ReplicaName>) -> Option<String> {
             Some(format!("{target} is not a synchronous replica with every database SYNCHRONIZED; ready now: {list}"))
         }
         None if ready.is_empty() => Some("no synchronous secondary has every database SYNCHRONIZED".into()),
-        _ if (ready.len() as u32) < members::wanted_commit_quorum(view) => Some(format!(
+        _ if (ready.len() as u32) < commit_quorum::wanted(view) => Some(format!(
             "commit quorum {} would not be met afterwards: {} synchronized secondaries",
-            members::wanted_commit_quorum(view),
+            commit_quorum::wanted(view),
             ready.len()
         )),
         _ => None,

@@ -32,6 +32,9 @@ pub struct Group {
     pub secondary_connections: SecondaryConnections,
     /// When the operator promotes by itself.
     pub failover: Failover,
+    /// A word that the endpoint certificates of all instances are made for; another one asks for new ones.
+    #[serde(default)]
+    pub certificate_rotation: Option<String>,
     /// Everything stops.
     pub paused: bool,
     /// What the pods are made of.

@@ -54,6 +54,9 @@ pub const NOT_READY: i32 = 41_142;
 /// The replica is not let back yet (SET (ROLE = SECONDARY) soon after a restart).
 pub const LATCHED: i32 = 41_104;
 
+/// What a commit quorum may be is the engine's: 35248 more than there are secondaries, 47108 beside a configuration-only one.
+pub const COMMIT_QUORUM: &[i32] = &[35_248, 47_108];
+
 /// Numbers that come while an instance starts, recovers or is upgraded: try again.
 /// 17187, 18401: not ready, script upgrade. 922, 927, 952: recovering, restoring, in transition. 1205: deadlock. 1222: lock timeout.
 const TRANSIENT: &[i32] = &[922, 927, 952, 1205, 1222, 17_187, 18_401, 41_163, 41_164, 41_165, 41_166];

@@ -70,12 +70,16 @@ fn read_setup(
 ) -> Result<Setup, String> {
     let mut setup = Setup::default();
     let mut imported = BTreeMap::new();
-    let own = name::own_certificate(replica);
+    let own = name::own_certificates(replica);
     for row in certificates.iter().map(Cells) {
         let Some(name) = row.text("name")? else { continue };
         let encoded = row.bytes("encoded")?.map(|bytes| hex(&bytes));
-        if name == own {
-            setup.certificate = encoded;
+        if own.contains(&name) {
+            // Of two the endpoint's is the one that partners have to know.
+            if setup.certificate.is_none() || row.number("in_use")? == Some(1) {
+                setup.certificate = encoded;
+                setup.rotation = name::rotation_of(&row.text("subject")?.unwrap_or_default());
+            }
         } else if let (Some(partner), Some(encoded)) = (partner_of(&name), encoded) {
             imported.insert(partner, encoded);
         }

@@ -72,8 +72,11 @@ SELECT CAST(SERVERPROPERTY('ServerName') AS nvarchar(128)) AS server_name,
 FROM sys.dm_os_sys_info AS i;";
 
 const CERTIFICATES: &str = "\
-SELECT c.name, CERTENCODED(c.certificate_id) AS encoded
-FROM sys.certificates AS c WHERE c.name LIKE N'quorate%';";
+SELECT c.name, CERTENCODED(c.certificate_id) AS encoded, c.subject,
+       CASE WHEN e.endpoint_id IS NULL THEN 0 ELSE 1 END AS in_use
+FROM sys.certificates AS c
+LEFT JOIN sys.database_mirroring_endpoints AS e ON e.certificate_id = c.certificate_id
+WHERE c.name LIKE N'quorate%';";
 
 const ENDPOINTS: &str = "\
 SELECT e.name, CAST(e.state AS int) AS state FROM sys.database_mirroring_endpoints AS e;";

@@ -7,5 +7,7 @@
 
 mod ground;
 mod group;
+mod long;
 mod manifests;
+mod shop;
 mod support;

@@ -135,6 +135,9 @@ pub(crate) struct Healed;
 
 impl Drop for Healed {
     fn drop(&mut self) {
+        for node in ["n1", "n2", "n3"] {
+            let _ = attempt(Command::new("kubectl").args(["uncordon", node]), None);
+        }
         for arguments in [["heal", "", ""], ["node", "on", "n1"], ["node", "on", "n2"], ["node", "on", "n3"]] {
             let arguments = arguments.iter().filter(|argument| !argument.is_empty());
             let _ = attempt(Command::new("lab").args(arguments), None);

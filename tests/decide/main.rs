@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod any;
+mod counterexamples;
 mod explore;
 mod forced;
 mod gate;
@@ -11,7 +13,10 @@ mod passwords;
 mod warnings;
 mod world;
 
-use quorate::decide::{ElectionState, Reason, observation::Request};
+use quorate::{
+    decide::{ElectionState, Reason, observation::Request},
+    model::FailoverMode,
+};
 use std::time::Duration;
 use world::{World, group, name};
 
@@ -244,6 +249,44 @@ fn a_primary_that_came_back_resolving_is_elected_anew_without_waiting_for_the_in
     world.pass();
     world.restart("orders-0");
     world.until("promoted", Duration::from_secs(5), |w, _| !w.primaries().is_empty());
+}
+
+#[test]
+fn without_commit_quorum_a_failover_is_left_to_a_person_where_the_mode_says_so() {
+    for (quorum, wanted) in [(0, vec![]), (1, vec!["orders-1".to_owned()])] {
+        let mut wish = group(3, false);
+        wish.commit_quorum = Some(quorum);
+        wish.failover.mode = FailoverMode::RequireCommitQuorum;
+        let mut world = World::new(wish);
+        world.healthy();
+        world.kill("orders-0");
+        for _ in 0..60 {
+            world.pass();
+        }
+        assert_eq!(world.primaries(), wanted, "commit quorum {quorum}");
+        assert!(quorum > 0 || world.pass().reason == Reason::ManualFailoverOnly);
+        // The recorded primary comes back by itself in either case.
+        world.restart("orders-0");
+        world.healthy();
+    }
+}
+
+#[test]
+fn in_manual_mode_the_recorded_primary_alone_is_brought_back() {
+    let mut wish = group(3, false);
+    wish.failover.mode = FailoverMode::Manual;
+    let mut world = World::new(wish);
+    world.healthy();
+    world.kill("orders-0");
+    for _ in 0..60 {
+        world.pass();
+    }
+    assert_eq!((world.pass().reason, world.primaries().len()), (Reason::ManualFailoverOnly, 0));
+    for who in ["orders-0", "orders-1", "orders-2"] {
+        world.restart(who);
+    }
+    world.healthy();
+    assert_eq!(world.primaries(), ["orders-0"]);
 }
 
 #[test]

@@ -110,3 +110,57 @@ fn a_failover_survives_a_crash_before_each_answer() {
 fn a_failover_survives_a_crash_after_each_answer() {
     with_each_engine(|engine| failovers(engine, EDGES[2]));
 }
+
+/// One planned switchover whose operator dies at its `k`th effect. False: it has no such effect.
+async fn switchover(stage: &Stage, k: u64, edge: Edge) -> bool {
+    let primary = stage.primary();
+    let target = stage.replicas().into_iter().find(|pod| *pod != primary).unwrap();
+    let client = stage.client(k as i64, OFTEN);
+    stage.pass(seconds(1)).await;
+    stage.link("operator").effects.stop_at(k, edge);
+    let name = format!("move-{k}");
+    stage.ask(&name, &target);
+    let over = |stage: &Stage| stage.answer(&name).is_some() && stage.is_ready() && stage.primary() == stage.routed();
+    let died = stage.dies_at_its_effect("operator", seconds(90), over).await;
+    if died {
+        stage.start("operator");
+    } else {
+        stage.link("operator").effects.spare();
+    }
+    stage.until("answered, ready", seconds(90), over).await;
+    let moved = stage.primary() == target;
+    stage.check(stage.answer(&name) == Some(moved), "the answer says what happened");
+    stage.pass(seconds(1)).await;
+    client.stop().await;
+    stage.pass(seconds(1)).await;
+    stage.accounts().await;
+    died
+}
+
+async fn switchovers(engine: FailoverEngine, edge: Edge) {
+    let setup = Setup::new(33).engine(engine);
+    let stage = Stage::ready(setup).await;
+    for k in 1..MOST {
+        if !switchover(&stage, k, edge).await {
+            assert!(k > 8, "only {k} effects");
+            stage.ends_well(seconds(30), vec![]).await;
+            return;
+        }
+    }
+    panic!("more than {MOST} effects");
+}
+
+#[test]
+fn a_switchover_survives_a_crash_before_each_effect() {
+    in_a_world_of_its_own(switchovers(FailoverEngine::MajorityBeforeAcknowledging, EDGES[0]));
+}
+
+#[test]
+fn a_switchover_survives_a_crash_before_each_answer() {
+    in_a_world_of_its_own(switchovers(FailoverEngine::Local, EDGES[1]));
+}
+
+#[test]
+fn a_switchover_survives_a_crash_after_each_answer() {
+    in_a_world_of_its_own(switchovers(FailoverEngine::MajorityBeforePromotion, EDGES[2]));
+}

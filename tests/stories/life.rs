@@ -126,3 +126,50 @@ async fn an_operator_that_was_away_for_an_hour_finds_the_group_as_it_is() {
     stage.ends_well(seconds(120), vec![client]).await;
     assert_eq!(stage.primary(), "orders-0");
 }
+
+/// A new certificate before an old one is to be trusted no more: its Secret goes, then pod after pod.
+#[tokio::test(start_paused = true)]
+async fn a_new_server_certificate_is_made_when_its_secret_goes_and_served_by_each_pod_that_is_deleted() {
+    let stage = Stage::ready(Setup::new(186)).await;
+    let client = stage.client(1, OFTEN);
+    let certificate = || stage.plane.api.find("secrets", "shop", "orders-tls").map(|secret| secret["data"].clone());
+    let before = certificate();
+    stage.plane.api.remove("user", "secrets", "shop", "orders-tls", None);
+    stage.until("another certificate", seconds(90), |_| certificate().is_some_and(|now| before != Some(now))).await;
+    for pod in stage.pods() {
+        let uid = || stage.plane.api.find("pods", "shop", &pod).map(|pod| pod["metadata"]["uid"].clone());
+        let old = uid();
+        stage.plane.api.remove("user", "pods", "shop", &pod, None);
+        stage.until("another pod", seconds(180), |_| uid().is_some_and(|uid| old != Some(uid))).await;
+        stage.becomes_ready().await;
+    }
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(4), &format!("writes stopped for {gap:?}"));
+    stage.ends_well(seconds(60), vec![client]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_endpoint_certificate_is_replaced_one_after_another_while_clients_write() {
+    let stage = Stage::ready(Setup::new(187)).await;
+    let client = stage.client(1, OFTEN);
+    let kept = || stage.plane.api.find("configmaps", "shop", "orders-certificates").unwrap_or_default()["data"].clone();
+    let before = kept();
+    stage.pass(seconds(2)).await;
+    stage.ledger.take_gap();
+    stage.change(|spec| spec["certificateRotation"] = "2026-11-29".into());
+    let replaced = |stage: &Stage| {
+        let now = kept();
+        stage.is_ready() && stage.replicas().iter().all(|pod| now[pod] != before[pod])
+    };
+    stage.until("replaced", seconds(60), replaced).await;
+    stage.pass(seconds(5)).await;
+    let told = stage.events("CertificateReplaced");
+    stage.check(told.len() == 3, &format!("one event for each: {told:?}"));
+    let gap = stage.ledger.take_gap();
+    stage.check(gap < seconds(1), &format!("writes stopped for {gap:?}"));
+    // Connections made from now on show the new ones.
+    stage.kill("orders-0");
+    stage.until("moved", seconds(30), |stage| stage.routed() != "orders-0").await;
+    stage.becomes_ready().await;
+    stage.ends_well(seconds(60), vec![client]).await;
+}

@@ -2,6 +2,7 @@
 
 use crate::stage::{Setup, Stage, seconds};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The group never begins, and says why.
 async fn is_stalled(seed: u64, wish: impl FnOnce(&mut Value), wanted: &str) -> Stage {
@@ -46,4 +47,31 @@ async fn a_replica_of_another_major_version_is_not_added() {
     stage.check(refused(&stage) && stage.primary() == "orders-0", "the group itself goes on");
     stage.change(|spec| spec["synchronous"]["replicas"] = 3.into());
     stage.becomes_ready().await;
+}
+
+/// Message 47108 says so; `tables.rs` has the other engine, that of a table in the documentation.
+#[tokio::test(start_paused = true)]
+async fn a_commit_quorum_that_the_engine_refuses_is_told_and_the_last_one_stays_in_force() {
+    let stage = Stage::ready(Setup::new(173).spec(|spec| {
+        spec["synchronous"]["replicas"] = 2.into();
+        spec["configurationOnly"] = json!({ "replicas": 1 });
+    }))
+    .await;
+    let client = stage.client(1, Duration::from_millis(50));
+    stage.change(|spec| spec["requiredSynchronizedSecondariesToCommit"] = 1.into());
+    let refused = |stage: &Stage| stage.condition("CommitQuorumMet") == Some(("False".into(), "Refused".into()));
+    stage.until("refused", seconds(30), refused).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    stage.check(told.contains("error 47108") && told.contains("0 is in force"), &told);
+    stage.check(stage.condition("Stalled") == Some(("True".into(), "Refused".into())), &told);
+    let before = stage.ledger.acknowledged();
+    stage.pass(seconds(60)).await;
+    stage.check(refused(&stage) && stage.ledger.acknowledged() > before + 100, "it goes on as before");
+    stage.kill("orders-0");
+    stage.until("moved", seconds(30), |stage| stage.routed() == "orders-1").await;
+    // The next primary was not asked yet.
+    stage.until("refused again", seconds(60), refused).await;
+    stage.change(|spec| spec["requiredSynchronizedSecondariesToCommit"] = 0.into());
+    stage.becomes_ready().await;
+    stage.ends_well(seconds(60), vec![client]).await;
 }

@@ -47,6 +47,18 @@ pub(super) fn login(court: &mut Court, field: &str, text: &str) -> Option<LoginN
     LoginName::new(text).map_err(|error| court.refuse(field, error.to_string(), "correct it")).ok()
 }
 
+pub(super) fn certificate_rotation(court: &mut Court, word: Option<&str>) -> Option<String> {
+    let word = word?;
+    let legal = (1..=40).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+    court.require(
+        legal,
+        "spec.certificateRotation",
+        "must consist of at most 40 letters, digits, '.' and '-'",
+        "write a date, such as 2026-11-29",
+    );
+    Some(word.to_owned())
+}
+
 pub(super) fn secret_key(court: &mut Court, field: &str, secret: &SecretKey) -> (String, String) {
     let edges = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let legal = !secret.name.is_empty()

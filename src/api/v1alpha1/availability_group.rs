@@ -97,6 +97,12 @@ pub struct AvailabilityGroupSpec {
     /// Server certificate for clients. Made by an authority of the group's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// A word of your choice, such as a date: when it changes, every instance makes itself a new certificate for its
+    /// mirroring endpoint, one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9.-]+$')").message("spec.certificateRotation must consist of letters, digits, '.' and '-'; write a date, such as 2026-11-29"))]
+    pub certificate_rotation: Option<String>,
     /// Volumes of the replicas.
     pub storage: Storage,
     /// Resources of the SQL Server container; `limits.memory` is required.

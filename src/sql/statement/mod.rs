@@ -140,6 +140,7 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
     let one = |batch| Ok(vec![batch]);
     match step {
         Step::Provision(replica) => one(setup::provision(replica, context)),
+        Step::RotateCertificate(replica) => one(setup::rotate(replica, context)),
         Step::SetPasswords { version, .. } => one(setup::passwords(version, context)),
         Step::ImportPartner { partner, certificate, .. } => one(setup::import(partner, certificate, context)?),
         Step::CreateGroup { members, .. } => Ok(group::create(members, context)),

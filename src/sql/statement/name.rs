@@ -16,9 +16,19 @@ pub const ACT: &str = "quorate_act";
 /// `sa`
 pub const ADMIN: &str = "sa";
 
-/// Bare name of an instance's own certificate.
-pub fn own_certificate(replica: &ReplicaName) -> String {
-    format!("quorate_{replica}")
+/// Bare names of an instance's own certificate: the first one's, and the other's that takes turns with it.
+pub fn own_certificates(replica: &ReplicaName) -> [String; 2] {
+    [format!("quorate_{replica}"), format!("quorate_{replica}_b")]
+}
+
+/// Subject of an instance's own certificate, with the word that it was made for at its end.
+pub fn subject(replica: &ReplicaName, rotation: Option<&str>) -> String {
+    format!("mirroring endpoint of {replica}{}", rotation.map_or_else(String::new, |word| format!(" {word}")))
+}
+
+/// The word at the end of a subject; empty if there is none.
+pub fn rotation_of(subject: &str) -> String {
+    subject.split(' ').nth(4).unwrap_or_default().into()
 }
 
 /// Bare name of a partner's login, user and certificate.

@@ -17,7 +17,7 @@ use crate::{
 /// Our table, master key, own certificate, endpoint, and our two logins; the one that looks comes last, so that a look
 /// that is let in finds the rest.
 pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
-    let certificate = name::own_certificate(replica);
+    let [certificate, _] = name::own_certificates(replica);
     let text = [
         "SET XACT_ABORT ON;".to_string(),
         "IF OBJECT_ID(N'master.dbo.quorate') IS NULL\n    CREATE TABLE master.dbo.quorate (name sysname NOT NULL PRIMARY KEY, epoch bigint NOT NULL, settled nvarchar(max) NULL, passwords nvarchar(max) NULL);".to_string(),
@@ -25,12 +25,10 @@ pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
             "IF NOT EXISTS (SELECT 1 FROM sys.symmetric_keys AS k WHERE k.name = N'##MS_DatabaseMasterKey##')\n    CREATE MASTER KEY ENCRYPTION BY PASSWORD = {};",
             literal((context.random)().reveal())
         ),
-        // It lasts longer than the volumes it lies on; START_DATE in the past allows for clocks that differ.
         format!(
-            "IF NOT EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {})\n    CREATE CERTIFICATE {} WITH SUBJECT = {}, START_DATE = '20200101', EXPIRY_DATE = '20991231';",
+            "IF NOT EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {})\n    {}",
             literal(&certificate),
-            bracket(&certificate),
-            literal(&format!("mirroring endpoint of {replica}")),
+            own_certificate(&certificate, replica, context),
         ),
         endpoint(&certificate),
         login(name::ACT, context.act),
@@ -47,6 +45,52 @@ pub(super) fn provision(replica: &ReplicaName, context: &Context<'_>) -> Batch {
     ]
     .join("\n");
     Batch::new(Login::Admin, text).within(30)
+}
+
+/// It lasts longer than the volumes it lies on; START_DATE in the past allows for clocks that differ.
+fn own_certificate(name: &str, replica: &ReplicaName, context: &Context<'_>) -> String {
+    format!(
+        "CREATE CERTIFICATE {} WITH SUBJECT = {}, START_DATE = '20200101', EXPIRY_DATE = '20991231';",
+        bracket(name),
+        literal(&name::subject(replica, context.group.certificate_rotation.as_deref())),
+    )
+}
+
+/// Another own certificate for the endpoint. Connections that are open stay open; partners import it before the next ones.
+pub(super) fn rotate(replica: &ReplicaName, context: &Context<'_>) -> Batch {
+    let [first, second] = name::own_certificates(replica);
+    let exchange = |old: &str, new: &str| {
+        format!(
+            "\
+BEGIN
+    IF EXISTS (SELECT 1 FROM sys.certificates AS c WHERE c.name = {}) DROP CERTIFICATE {};
+    {}
+    ALTER ENDPOINT {} FOR DATABASE_MIRRORING (AUTHENTICATION = CERTIFICATE {});
+    DROP CERTIFICATE {};
+END",
+            literal(new),
+            bracket(new),
+            own_certificate(new, replica, context),
+            bracket(ENDPOINT),
+            bracket(new),
+            bracket(old),
+        )
+    };
+    let text = format!(
+        "\
+SET XACT_ABORT ON;
+IF EXISTS (SELECT 1 FROM sys.database_mirroring_endpoints AS e
+           JOIN sys.certificates AS c ON c.certificate_id = e.certificate_id
+           WHERE e.name = {} AND c.name = {})
+{}
+ELSE
+{};",
+        literal(ENDPOINT),
+        literal(&first),
+        exchange(&first, &second),
+        exchange(&second, &first),
+    );
+    Batch::new(Login::Admin, text).within(10)
 }
 
 /// The present passwords of every login there, and last of all which they are. `sa` goes first, and only when it has

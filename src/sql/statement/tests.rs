@@ -32,6 +32,7 @@ fn group() -> Group {
             databases: [(database, vec!["db_datareader".into(), "db_datawriter".into()])].into(),
         }],
         secondary_connections: SecondaryConnections::All,
+        certificate_rotation: Some("2026-11".into()),
         failover: Failover {
             mode: FailoverMode::Automatic,
             suspect_after: Duration::from_secs(3),

@@ -13,12 +13,15 @@ use quorate::{
         self, DatabaseName, Group, GroupName, Management, Mode, ReplicaName, Role, SequenceNumber, group::Failover,
     },
 };
+use standin::faults::FailoverEngine;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
+mod batches;
 mod engine;
+mod facts;
 mod operator;
 
 pub fn name(text: &str) -> ReplicaName {
@@ -39,6 +42,10 @@ pub struct Instance {
     pub silent_for: Duration,
     pub refuses_failover: bool,
     pub rejoining_for: Duration,
+    /// Its kubelet says that its container ended, perhaps long ago.
+    pub terminated: bool,
+    /// The highest promotion that it promised to follow, where FAILOVER needs promises.
+    pub promised: u32,
     /// Writes hardened here, in order.
     pub log: Vec<u32>,
 }
@@ -52,9 +59,23 @@ pub struct Copy {
     pub follows: Option<ReplicaName>,
     /// Replicas marked synchronized.
     pub synchronized: BTreeSet<ReplicaName>,
+    /// PRIMARY: who is synchronized, and the commit quorum, as the last committed configuration says.
+    pub committed: (BTreeSet<ReplicaName>, u32),
+    /// PRIMARY: who accepted the configuration that is not committed yet.
+    pub accepted: Option<BTreeSet<ReplicaName>>,
+    /// Whom it followed last.
+    pub last: Option<ReplicaName>,
     pub databases: BTreeSet<DatabaseName>,
     /// A forced primary: nobody else votes on what it changes.
     pub alone: bool,
+}
+
+/// A write that is not acknowledged yet.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub at: ReplicaName,
+    /// Who ever hardened it.
+    pub hardened: BTreeSet<ReplicaName>,
 }
 
 /// What one operator process remembers.
@@ -98,6 +119,26 @@ pub struct World {
     pub cuts: BTreeSet<(ReplicaName, ReplicaName)>,
     pub unplanned_at: Option<Duration>,
     pub history: Vec<String>,
+    /// How FAILOVER works inside.
+    pub variant: FailoverEngine,
+    /// A secondary takes a primary whose number is below its own; only where FAILOVER is local.
+    pub follows_lower_numbers: bool,
+    /// A RESOLVING replica goes back by itself to the primary that it followed last.
+    pub returns_by_itself: bool,
+    /// A restarted primary comes back PRIMARY.
+    pub restarts_as_primary: bool,
+    /// A promotion marks nobody else synchronized.
+    pub marks_itself_alone: bool,
+    /// Secondaries that are connected and do not keep up.
+    pub lagging: BTreeSet<ReplicaName>,
+    /// Secondaries that harden what they get and do not take the new configuration yet.
+    pub holding: BTreeSet<ReplicaName>,
+    /// Where clients were sent while it was primary, until it is not.
+    pub clients: BTreeSet<ReplicaName>,
+    pub open: BTreeMap<u32, Write>,
+    pub acknowledged: BTreeSet<u32>,
+    /// A FAILOVER that took effect although nobody was waiting for it.
+    pub stray_failover: Option<String>,
     /// Standing down means nothing: whoever did goes on hardening for the old primary.
     pub follows_on: bool,
 }
@@ -126,6 +167,7 @@ pub fn group(synchronous: u32, configuration_only: bool) -> Group {
             suspect_after: Duration::from_secs(3),
             minimum_interval: Duration::from_secs(60),
         },
+        certificate_rotation: None,
         paused: false,
         pods: model::group::Pods::default(),
     }
@@ -153,6 +195,17 @@ impl World {
             cuts: BTreeSet::new(),
             unplanned_at: None,
             history: vec![],
+            variant: FailoverEngine::Local,
+            follows_lower_numbers: true,
+            returns_by_itself: false,
+            restarts_as_primary: false,
+            marks_itself_alone: false,
+            lagging: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            clients: BTreeSet::new(),
+            open: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            stray_failover: None,
             follows_on: false,
         }
     }
@@ -163,20 +216,49 @@ impl World {
 
     pub fn kill(&mut self, who: &str) {
         self.instance(who).up = false;
+        self.engine();
     }
 
-    /// Comes back as a restarted instance does: RESOLVING, following nobody.
+    /// Comes back as a restarted instance does: RESOLVING, following nobody, or as the primary it was.
     pub fn restart(&mut self, who: &str) {
+        let again = self.restarts_as_primary;
+        let local = self.variant == FailoverEngine::Local;
         let instance = self.instance(who);
         instance.up = true;
-        if let Some(copy) = &mut instance.copy {
-            copy.role = Role::Resolving;
-            copy.follows = None;
+        let Some(copy) = &mut instance.copy else { return };
+        copy.follows = None;
+        if again && copy.role == Role::Primary {
+            // It counts on everybody until it knows better.
+            let all = copy.members.iter().filter(|(_, mode)| **mode == Mode::Synchronous);
+            copy.committed.0 = all.map(|(name, _)| name.clone()).collect();
+            copy.accepted = (!local).then(|| BTreeSet::from([name(who)]));
+        } else {
+            (copy.role, copy.accepted) = (Role::Resolving, None);
         }
     }
 
+    /// Nobody reaches it, the operator included.
+    pub fn isolate(&mut self, who: &str) {
+        self.instance(who).unreachable = true;
+        let others: Vec<_> = self.instances.keys().filter(|other| other.as_str() != who).cloned().collect();
+        self.cuts.extend(others.into_iter().map(|other| (name(who), other)));
+        self.engine();
+    }
+
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+        self.instances.values_mut().for_each(|instance| instance.unreachable = false);
+        self.engine();
+    }
+
     pub fn primaries(&self) -> Vec<String> {
-        let serving = |i: &Instance| i.up && i.copy.as_ref().is_some_and(|c| c.role == Role::Primary);
-        self.instances.iter().filter(|(_, i)| serving(i)).map(|(n, _)| n.to_string()).collect()
+        self.instances.keys().filter(|name| self.serves(name)).map(ToString::to_string).collect()
+    }
+
+    /// No rule of promotion.md 8 is broken.
+    pub fn check(&self) {
+        if let Some(broken) = self.broken() {
+            panic!("{broken}\n{}", self.history.join("\n"));
+        }
     }
 }

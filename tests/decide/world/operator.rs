@@ -22,6 +22,7 @@ impl World {
                 running: instance.up,
                 deleting: self.deleting.contains(n),
                 gate: self.gates.get(n).copied(),
+                terminated: instance.terminated,
                 ..Pod::default()
             };
             let replica = Replica {
@@ -51,6 +52,7 @@ impl World {
             promoted_for: Duration::ZERO,
             since_unplanned: self.unplanned_at.map(|at| self.clock - at),
             failover: self.operator.memo,
+            commit_quorum_refused: None,
             request: self.request.clone(),
             passwords: String::new(),
             certificates: self.certificates.clone(),
@@ -133,6 +135,7 @@ impl World {
         let memo = self.operator.memo;
         self.act(&step);
         self.operator.memo = memo;
+        self.engine();
     }
 
     pub fn wait(&mut self, time: Duration) {
@@ -147,9 +150,14 @@ impl World {
 
     /// One pass: look, decide, act; then time passes.
     pub fn pass(&mut self) -> Plan {
+        self.pass_with(|_| Fate::Lands)
+    }
+
+    pub fn pass_with(&mut self, fate: impl FnMut(&Step) -> Fate) -> Plan {
         let (plan, version) = self.look();
-        self.carry_out(&plan, version, |_| Fate::Lands);
+        self.carry_out(&plan, version, fate);
         self.wait(plan.recheck);
+        self.check();
         plan
     }
 

@@ -21,7 +21,11 @@ impl Build {
     /// Into `$CARGO_TARGET_DIR`, the tree's own directory if tests were built there, else the cache, which outlives a
     /// fresh clone.
     pub(crate) fn of_the_tree() -> Result<Self> {
-        let tree = binaries::workspace()?;
+        Self::at(binaries::workspace()?)
+    }
+
+    /// Of a copy of the tree, too.
+    pub(crate) fn at(tree: PathBuf) -> Result<Self> {
         let target = match std::env::var_os("CARGO_TARGET_DIR").filter(|value| !value.is_empty()) {
             Some(target) => tree.join(target),
             None if tree.join("target/debug").exists() => tree.join("target"),

@@ -15,8 +15,8 @@ use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::writer::Writer;
 use crate::{
-    bench, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, network, node, node_init, peer,
-    product, shell, storage, test, writer,
+    bench, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, mutants, network, node,
+    node_init, peer, product, shell, storage, test, writer,
 };
 
 #[derive(Debug, Parser)]
@@ -65,13 +65,15 @@ enum Command {
     Demo,
     /// Run everything that proves the project: format, lints, tests, tests on the cluster
     Test {
-        /// Many more seeds
+        /// Many more seeds, parts of the protocol taken out, and faults on the cluster that last
         #[arg(long)]
         long: bool,
         /// Only the tests on the cluster
         #[arg(long)]
         cluster: bool,
     },
+    /// Take parts of the protocol out, one at a time, and see their stories fail
+    Mutants,
     /// Build and load the images of this tree and install Quorate with deploy/
     Install,
     /// Measure the lab itself; leaves it down
@@ -169,6 +171,7 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             let _lock = locked("test")?;
             return test::run(&layout, long, cluster, progress);
         }
+        Command::Mutants => mutants::run(progress)?,
         Command::Install => {
             needs_up()?;
             product::load_images(&layout, progress)?;

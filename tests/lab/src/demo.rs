@@ -165,7 +165,8 @@ fn shown(mut child: Child, progress: Progress, mark: &'static str, nth: usize) -
             }
             // A row that differs in nothing but its age tells nothing new.
             let news = line.rsplit_once(' ').map_or(line.as_str(), |(row, _age)| row.trim_end()).to_owned();
-            if number % nth == 0 && !line.starts_with('{') && news != before {
+            let shown = number % nth == 0 || line.contains("writable again");
+            if shown && !line.starts_with('{') && news != before {
                 before = news;
                 let line = line.split_once(" s  ").map_or(line.as_str(), |(_, rest)| rest);
                 progress.say(format!("{mark}{line}"));

@@ -39,6 +39,7 @@ mod kubectl;
 mod layout;
 mod ledger;
 mod lock;
+mod mutants;
 mod network;
 mod node;
 mod node_init;

@@ -12,7 +12,7 @@ use crate::cargo::Build;
 use crate::error::{AtPath as _, Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::{cli, cluster, images, kubectl, product, python, shell};
+use crate::{cli, cluster, images, kubectl, mutants, product, python, shell};
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -102,7 +102,8 @@ impl Run<'_> {
         // The driver reads the machine's trust store at each connection, though no test trusts anybody in it.
         let trust = "env.SSL_CERT_FILE='/dev/null'";
         let command = self.cargo(&["test", "--locked", "--workspace", "--config", trust]);
-        self.tests(command, "tests", false)
+        self.tests(command, "tests", false)?;
+        if self.long { mutants::run(self.progress) } else { Ok(()) }
     }
 
     fn with_cluster(&mut self) -> Result<()> {
@@ -127,7 +128,8 @@ impl Run<'_> {
         self.cluster_tests("ground", &["ground::", "manifests::"])?;
         product::install(self.layout, self.progress)?;
         self.progress.say("tests of Quorate on the lab");
-        self.cluster_tests("group", &["group::"])
+        self.cluster_tests("group", &["group::"])?;
+        if self.long { self.cluster_tests("long", &["long::"]) } else { Ok(()) }
     }
 
     fn cluster_tests(&mut self, name: &str, modules: &[&str]) -> Result<()> {

@@ -242,7 +242,7 @@ impl Tally {
                     self.last.map(|last| last.elapsed()).filter(|gap| *gap > Duration::from_millis(outage))
                 {
                     let (at, gap) = (began.elapsed().as_secs_f64(), gap.as_secs_f64());
-                    eprintln!(
+                    println!(
                         "{at:>7.1} s  writable again on {} after {gap:.2} s without an acknowledgement",
                         self.server
                     );

@@ -1,0 +1,189 @@
+//! The group that the tests break: its manifest, what it says, and a client that writes all the time and keeps a ledger.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::*;
+
+pub(crate) const NAMESPACE: &str = "shop";
+pub(crate) const GROUP: [&str; 4] = ["availabilitygroup", "-n", NAMESPACE, "orders"];
+/// The Service for writers.
+pub(crate) const HOST: &str = "orders-rw.shop.svc.cluster.local";
+pub(crate) const SYSTEM: &str = "quorate-system";
+/// Longest outage that a test accepts; the goal for a killed container is 5 s.
+pub(crate) const OUTAGE_LIMIT: f64 = 15.0;
+/// The same for a switchover; the goal is 3 s.
+pub(crate) const PLANNED_LIMIT: f64 = 5.0;
+
+/// An application's login and its password.
+pub(crate) const APPLICATION: (&str, &str) = ("shop", "Shop-4711-lab");
+
+pub(crate) fn manifest() -> String {
+    let (login, password) = APPLICATION;
+    let secret = format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: shop-db, namespace: {NAMESPACE}}}, stringData: {{password: {password}}}}}"
+    );
+    let logins = format!(
+        "  logins: [{{name: {login}, passwordSecret: {{name: shop-db, key: password}}, databases: [{{name: orders, roles: [db_datareader]}}]}}]"
+    );
+    let group = include_str!("../../deploy/examples/three-synchronous.yaml")
+        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev");
+    format!("{secret}\n---\n{}\n{logins}\n", group.trim_end())
+}
+
+/// A group that is Ready, and its primary.
+pub(crate) fn ready_group() -> (Namespace, Healed, String) {
+    let guards = (Namespace::new(NAMESPACE), Healed);
+    apply(&manifest());
+    let group = wait_for_condition(180, &GROUP, "Ready", "True");
+    let primary = text(&group, "/status/primary").to_owned();
+    (guards.0, guards.1, primary)
+}
+
+pub(crate) fn try_group() -> Result<Value, String> {
+    try_kubectl_json(&[&["get"], GROUP.as_slice()].concat())
+}
+
+pub(crate) fn group() -> Value {
+    try_group().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Number of the last election.
+pub(crate) fn epoch(group: &Value) -> u64 {
+    group.pointer("/status/election/epoch").and_then(Value::as_u64).unwrap_or_default()
+}
+
+pub(crate) fn password() -> String {
+    let template = "go-template={{.data.password | base64decode}}";
+    kubectl(&["get", "secret", "-n", NAMESPACE, "orders-admin", "-o", template])
+}
+
+/// Runs one batch on the primary, through the service, as `sa`; rows as JSON arrays.
+pub(crate) fn sql(database: &str, batch: &str) -> String {
+    sql_as(("sa", &password()), database, batch)
+}
+
+pub(crate) fn sql_as((user, password): (&str, &str), database: &str, batch: &str) -> String {
+    let mut command = Command::new("lab");
+    command.args(["sql", "--host", HOST, "--user", user, "--database", database, batch]).env("LAB_PASSWORD", password);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{batch}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A client that writes all the time.
+pub(crate) struct Writer {
+    child: Child,
+    ledger: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Writer {
+    fn command(directory: &tempfile::TempDir) -> Command {
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(
+            &ca,
+            kubectl(&["get", "configmap", "-n", NAMESPACE, "orders-ca", "-o", "jsonpath={.data.ca\\.crt}"]),
+        )
+        .unwrap();
+        let mut command = Command::new("lab");
+        command.args(["writer", "--host", HOST, "--database", "orders"]);
+        command.arg("--ca").arg(ca).arg("--ledger").arg(directory.path().join("ledger"));
+        command.env("LAB_PASSWORD", password());
+        command
+    }
+
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = directory.path().join("ledger");
+        let child = Self::command(&directory).stdout(Stdio::null()).spawn().unwrap();
+        let writer = Self { child, ledger, directory };
+        writer.wait_for_more("the first writes");
+        writer
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        let text = std::fs::read_to_string(&self.ledger).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with("acknowledged")).count()
+    }
+
+    pub(crate) fn wait_for_more(&self, what: &str) {
+        let before = self.acknowledged();
+        wait_until(60, what, || match self.acknowledged() {
+            now if now > before + 20 => Ok(()),
+            now => Err(format!("{} more", now - before)),
+        });
+    }
+
+    /// Ends it and compares the table with the ledger; the longest outage in seconds.
+    pub(crate) fn finish(mut self, fault: &str) -> f64 {
+        sleep(Duration::from_secs(1));
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let output = Self::command(&self.directory).arg("--check").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{fault}: the ledger and the table differ: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let outages = report["outages"].as_array().cloned().unwrap_or_default();
+        let longest = outages.iter().filter_map(|gap| gap["seconds"].as_f64()).fold(0.0, f64::max);
+        println!(
+            "outage after {fault}: {longest:.2} s{}; {} acknowledged, none lost, {} refused, {} unknown",
+            parts(&group()),
+            report["acknowledged"],
+            report["refused"],
+            report["unknown"],
+        );
+        longest
+    }
+}
+
+/// The parts of the last failover, as its status tells them.
+pub(crate) fn parts(group: &Value) -> String {
+    let steps = group.pointer("/status/lastFailover/steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let part = |step: &Value| format!("{} {:.2} s", text(step, "/name"), step["seconds"].as_f64().unwrap_or_default());
+    let parts: Vec<_> = steps.iter().map(part).collect();
+    if parts.is_empty() { String::new() } else { format!(", of it {}", parts.join(", ")) }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pauses the operator for this group, as people do before they work on an instance themselves.
+pub(crate) fn pause(paused: bool) {
+    let patch = format!("{{\"spec\":{{\"paused\":{paused}}}}}");
+    kubectl(&[&["patch", "--type=merge", "--patch", &patch], GROUP.as_slice()].concat());
+    let reason = |group: &Value| group.pointer("/status/conditions/0/reason").cloned().unwrap_or_default();
+    wait_until(30, if paused { "paused" } else { "no longer paused" }, || {
+        let seen = reason(&try_group()?);
+        if (seen == "Paused") == paused { Ok(()) } else { Err(seen.to_string()) }
+    });
+}
+
+pub(crate) fn wait_for_another_primary(than: &str) -> String {
+    wait_until(60, "another primary", || {
+        let group = try_group()?;
+        let primary = text(&group, "/status/primary").to_owned();
+        if primary.is_empty() || primary == than { Err(group["status"].to_string()) } else { Ok(primary) }
+    })
+}
+
+/// The leading operator's pod.
+pub(crate) fn leader() -> String {
+    let leases = kubectl_json(&["get", "leases", "-n", SYSTEM]);
+    let holder = text(&leases, "/items/0/spec/holderIdentity").to_owned();
+    let pods = kubectl_json(&["get", "pods", "-n", SYSTEM]);
+    let mut names = pods["items"].as_array().unwrap().iter().map(|pod| text(pod, "/metadata/name").to_owned());
+    names.find(|name| holder.contains(name)).unwrap_or_else(|| panic!("who is {holder}?"))
+}
+
+pub(crate) fn node_of(namespace: &str, pod: &str) -> String {
+    text(&kubectl_json(&["get", "pod", "-n", namespace, pod]), "/spec/nodeName").to_owned()
+}
