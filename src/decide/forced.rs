@@ -21,7 +21,8 @@ pub fn instead(view: &View<'_>, plan: Plan) -> Plan {
     let serves = view.primary().is_some_and(|own| own.role == Role::Primary);
     let Some(request) = view.seen.request.as_ref().filter(|_| !(serves && stands(record))) else { return plan };
     if record.request.as_ref() == Some(&request.name) {
-        return if stands(record) {
+        // A planned one goes on with the next election, or is answered by whoever serves then.
+        return if stands(record) && request.forced {
             refused(plan, request, Reason::ElectionClosed, came_to_nothing(record))
         } else {
             plan

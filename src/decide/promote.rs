@@ -70,9 +70,19 @@ pub fn standing(view: &View<'_>) -> Plan {
             let why = format!("{} answers without being primary", view.record.primary);
             waiting_for_answers(view)
                 .or_else(|| policy(view))
-                .unwrap_or_else(|| open_election(view, Cause { primary_stands_down: true, ..Cause::default() }, &why))
+                .unwrap_or_else(|| open_election(view, brought_back(view.record), &why))
         }
         None => suspect(view),
+    }
+}
+
+/// The cause of an election whose old primary answers; a switchover that came to nothing goes on as one.
+fn brought_back(record: &Record) -> Cause {
+    let cause = Cause { primary_stands_down: true, ..Cause::default() };
+    if record.state == ElectionState::Void && record.planned {
+        Cause { planned: true, request: record.request.clone(), target: record.target.clone(), ..cause }
+    } else {
+        cause
     }
 }
 

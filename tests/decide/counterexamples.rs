@@ -346,7 +346,7 @@ fn an_election_that_the_engine_refuses_does_not_depose_a_healthy_primary() {
         world.instance(B).refuses_failover = true;
         world.instance(C).refuses_failover = true;
         world.isolate(A);
-        world.until("refused", SOON, |_, plan| plan.reason == Reason::EngineRefused);
+        world.until("refused", LATER, |_, plan| plan.reason == Reason::EngineRefused);
         world.heal();
         world.healthy();
         assert_eq!(world.primaries(), [A]);
@@ -361,7 +361,7 @@ fn a_candidate_that_was_refused_for_a_passing_cause_is_tried_again() {
         world.instance(B).refuses_failover = true;
         world.instance(C).refuses_failover = true;
         world.kill(A);
-        world.until("refused", SOON, |_, plan| plan.reason == Reason::EngineRefused);
+        world.until("refused", LATER, |_, plan| plan.reason == Reason::EngineRefused);
         world.instance(B).refuses_failover = false;
         world.instance(C).refuses_failover = false;
         world.until("promoted", LATER, |w, _| !w.clients.is_empty());

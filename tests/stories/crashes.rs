@@ -129,7 +129,8 @@ async fn switchover(stage: &Stage, k: u64, edge: Edge) -> bool {
     }
     stage.until("answered, ready", seconds(90), over).await;
     let moved = stage.primary() == target;
-    stage.check(stage.answer(&name) == Some(moved), "the answer says what happened");
+    let told = stage.plane.api.find("failovers", "shop", &name).unwrap_or_default();
+    stage.check(stage.answer(&name) == Some(moved), &format!("{k}: moved is {moved}, and the answer is {told}"));
     stage.pass(seconds(1)).await;
     client.stop().await;
     stage.pass(seconds(1)).await;
