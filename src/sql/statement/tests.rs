@@ -76,6 +76,11 @@ fn an_instance_is_provisioned_in_one_batch_that_may_run_again() {
 }
 
 #[test]
+fn two_own_certificates_take_turns_when_one_is_replaced() {
+    insta::assert_snapshot!(text(&Step::RotateCertificate(replica("orders-0"))));
+}
+
+#[test]
 fn a_partner_is_imported_with_its_public_half() {
     insta::assert_snapshot!(text(&Step::ImportPartner {
         replica: replica("orders-0"),

@@ -73,7 +73,9 @@ impl World {
             return refuse(self, 50_003);
         }
         let synchronized = copy.synchronized.contains(who) || copy.databases.is_empty();
-        if !force && (instance.refuses_failover || !synchronized || !self.promise(who)) {
+        // Those that promise have done so whatever comes of it.
+        let refuses = instance.refuses_failover;
+        if !force && (!synchronized || !self.promise(who) || refuses) {
             return refuse(self, 41_142);
         }
         self.promote(who, force);

@@ -133,7 +133,15 @@ impl World {
         let step = self.mail.swap_remove(index);
         self.history.push(format!("======== lands late: {step:?}"));
         let memo = self.operator.memo;
+        // It was sent already: whoever cannot be reached now has it all the same.
+        let who = step.instance().cloned();
+        let hide = |world: &mut Self, hidden: bool| {
+            let target = who.as_ref().and_then(|who| world.instances.get_mut(who));
+            target.is_some_and(|target| std::mem::replace(&mut target.unreachable, hidden))
+        };
+        let hidden = hide(self, false);
         self.act(&step);
+        hide(self, hidden);
         self.operator.memo = memo;
         self.engine();
     }

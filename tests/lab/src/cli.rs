@@ -73,7 +73,10 @@ enum Command {
         cluster: bool,
     },
     /// Take parts of the protocol out, one at a time, and see their stories fail
-    Mutants,
+    Mutants {
+        /// Only those whose description contains these words
+        words: Option<String>,
+    },
     /// Build and load the images of this tree and install Quorate with deploy/
     Install,
     /// Measure the lab itself; leaves it down
@@ -171,7 +174,7 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             let _lock = locked("test")?;
             return test::run(&layout, long, cluster, progress);
         }
-        Command::Mutants => mutants::run(progress)?,
+        Command::Mutants { words } => mutants::run(words.as_deref(), progress)?,
         Command::Install => {
             needs_up()?;
             product::load_images(&layout, progress)?;

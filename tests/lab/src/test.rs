@@ -103,7 +103,7 @@ impl Run<'_> {
         let trust = "env.SSL_CERT_FILE='/dev/null'";
         let command = self.cargo(&["test", "--locked", "--workspace", "--config", trust]);
         self.tests(command, "tests", false)?;
-        if self.long { mutants::run(self.progress) } else { Ok(()) }
+        if self.long { mutants::run(None, self.progress) } else { Ok(()) }
     }
 
     fn with_cluster(&mut self) -> Result<()> {
