@@ -3,73 +3,15 @@
 
 use super::{
     SOON,
+    three::*,
     world::{Fate, World, group, name},
 };
 use quorate::{
     decide::{ElectionState, Reason, Step},
-    model::{ReplicaName, SequenceNumber},
+    model::SequenceNumber,
 };
 use standin::faults::FailoverEngine;
 use std::time::Duration;
-
-const A: &str = "orders-0";
-const B: &str = "orders-1";
-const C: &str = "orders-2";
-const LATER: Duration = Duration::from_secs(90);
-
-/// Three replicas at rest, with A as primary, in every engine.
-fn three(variant: FailoverEngine) -> World {
-    let mut world = World { variant, ..World::new(group(3, false)) };
-    world.group.failover.minimum_interval = Duration::ZERO;
-    world.healthy();
-    world
-}
-
-fn in_every_engine(story: impl Fn(World)) {
-    for variant in FailoverEngine::ALL {
-        let world = three(variant);
-        story(world);
-    }
-}
-
-fn is_failover(step: &Step) -> bool {
-    matches!(step, Step::Failover { .. })
-}
-
-/// Passes until a FAILOVER was sent, whose answer does not come.
-fn until_a_failover_hangs(world: &mut World) {
-    let begin = world.clock;
-    while !world.mail.iter().any(is_failover) {
-        assert!(world.clock - begin < SOON, "no FAILOVER\n{}", world.history.join("\n"));
-        world.pass_with(|step| if is_failover(step) { Fate::Hangs } else { Fate::Lands });
-    }
-}
-
-/// Passes until a FAILOVER has landed; returns whom it made primary, and nobody knows yet.
-fn until_a_failover_lands(world: &mut World) -> ReplicaName {
-    until_a_failover_hangs(world);
-    let index = world.mail.iter().position(is_failover).unwrap();
-    let candidate = world.mail[index].instance().unwrap().clone();
-    world.deliver(index);
-    assert!(world.serves(&candidate), "{}", world.history.join("\n"));
-    candidate
-}
-
-fn deliver_all(world: &mut World) {
-    while !world.mail.is_empty() {
-        world.deliver(0);
-        world.check();
-    }
-}
-
-fn epoch(world: &World) -> u64 {
-    world.record.as_ref().unwrap().epoch
-}
-
-fn is_acknowledged(world: &mut World, who: &str, row: u32) {
-    assert!(world.write(&name(who), row), "{who} takes no write\n{}", world.history.join("\n"));
-    world.check();
-}
 
 /// Counterexamples 1 and 11: a restarted primary is elected again and serves; the operator loses its own path to it.
 #[test]
@@ -112,18 +54,6 @@ fn a_failover_whose_election_was_given_up_never_takes_effect() {
             move_to_a(&mut world);
         }
     });
-}
-
-/// A person wants A as primary.
-fn move_to_a(world: &mut World) {
-    use quorate::decide::observation::Request;
-    if world.primaries() != [A] {
-        world.request = Some(Request { name: "back".into(), target: Some(name(A)), ..Request::default() });
-        world.until("answered", LATER, |w, _| !w.answers.is_empty());
-        world.answers.clear();
-        world.healthy();
-    }
-    assert_eq!(world.primaries(), [A]);
 }
 
 /// Counterexample 3: it goes on raising its number alone, and is ahead of the primary when it is seen again.

@@ -10,6 +10,7 @@ mod gate;
 mod histories;
 mod parts;
 mod passwords;
+mod three;
 mod warnings;
 mod world;
 

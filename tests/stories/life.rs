@@ -1,6 +1,6 @@
 //! What happens to a group in its life: it grows and shrinks, in every mode, while clients write.
 
-use crate::stage::{Setup, Stage, seconds};
+use crate::stage::{Setup, Stage, clients::direct, seconds, with_each_engine};
 use serde_json::json;
 use std::time::Duration;
 
@@ -172,4 +172,67 @@ async fn every_endpoint_certificate_is_replaced_one_after_another_while_clients_
     stage.until("moved", seconds(30), |stage| stage.routed() != "orders-0").await;
     stage.becomes_ready().await;
     stage.ends_well(seconds(60), vec![client]).await;
+}
+
+/// The group is gone while voters have stood down: what they stored is all that is left of the election.
+#[test]
+fn a_group_that_is_deleted_in_a_failover_comes_back_with_its_data() {
+    with_each_engine(|engine| async move {
+        let stage = Stage::ready(Setup::new(188).engine(engine)).await;
+        for (number, state) in [(1, "Open"), (2, "Elected")] {
+            let primary = stage.primary();
+            let client = stage.client(number, OFTEN);
+            stage.pass(seconds(1)).await;
+            stage.freeze(&primary);
+            stage.until("the election", seconds(60), |stage| stage.election()["state"] == state).await;
+            stage.plane.api.remove("user", "availabilitygroups", "shop", "orders", None);
+            client.stop().await;
+            let gone = |stage: &Stage| stage.plane.api.all("pods", "shop").is_empty();
+            stage.until("its pods are gone", seconds(300), gone).await;
+            stage.apply();
+            stage.becomes_ready().await;
+            stage.accounts().await;
+        }
+        stage.ends_well(seconds(120), vec![]).await;
+    });
+}
+
+/// promotion.md 1: computed at every look.
+#[tokio::test(start_paused = true)]
+async fn a_commit_quorum_that_a_person_set_by_hand_is_put_back() {
+    let stage = Stage::ready(Setup::new(189)).await;
+    let client = stage.client(1, OFTEN);
+    let dba = stage.connection("dba", &direct("orders-0")).in_master();
+    for value in [0, 2] {
+        let set = "SET (REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT =";
+        dba.run(&format!("ALTER AVAILABILITY GROUP [orders] {set} {value});")).await.unwrap();
+        let mut now = value;
+        for _ in 0..100 {
+            stage.pass(Duration::from_millis(100)).await;
+            let column = "required_synchronized_secondaries_to_commit";
+            let rows = dba.run(&format!("SELECT g.{column} FROM sys.availability_groups AS g;")).await.unwrap();
+            now = rows[0][0].get::<i32, _>(0).unwrap();
+            if now == 1 {
+                break;
+            }
+        }
+        stage.check(now == 1, &format!("commit quorum {now}"));
+        stage.until("recorded", seconds(10), |stage| stage.election()["commitQuorum"] == 1).await;
+    }
+    stage.ends_well(seconds(60), vec![client]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_applied_again_does_nothing() {
+    let stage = Stage::ready(Setup::new(190)).await;
+    stage.ask("now", "orders-2");
+    stage.until("answered", seconds(30), |stage| stage.answer("now") == Some(true)).await;
+    stage.ask("back", "orders-0");
+    stage.until("answered", seconds(30), |stage| stage.answer("back") == Some(true)).await;
+    stage.becomes_ready().await;
+    let epoch = stage.election()["epoch"].clone();
+    stage.ask("now", "orders-2");
+    stage.pass(seconds(60)).await;
+    stage.check(stage.election()["epoch"] == epoch && stage.primary() == "orders-0", "it was done once");
+    stage.ends_well(seconds(60), vec![]).await;
 }
