@@ -49,6 +49,13 @@ impl Build {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             command.env_remove(name);
         }
+        // What `cargo run` told this program: build scripts that ask for it would run anew each time.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
     }
 
     /// A copy, in `directory`, of the static program that was compiled last, without what only a debugger reads.
