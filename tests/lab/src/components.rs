@@ -100,7 +100,8 @@ fn central(layout: &Layout, action: Action, part: Component) -> Result<()> {
         }
         Action::Start => {
             control_plane::start(layout, part)?;
-            if matches!(part, Component::Etcd | Component::KubeApiserver) {
+            let served = control_plane::pid(layout, Component::KubeApiserver).is_some();
+            if served && matches!(part, Component::Etcd | Component::KubeApiserver) {
                 shell::wait_until(60, "the API server", || Ok(Look::when(cluster::is_ready(layout)?, "not ready")))?;
             }
         }
