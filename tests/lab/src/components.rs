@@ -100,8 +100,12 @@ fn central(layout: &Layout, action: Action, part: Component) -> Result<()> {
         }
         Action::Start => {
             control_plane::start(layout, part)?;
-            let served = control_plane::pid(layout, Component::KubeApiserver).is_some();
-            if served && matches!(part, Component::Etcd | Component::KubeApiserver) {
+            let waits = match part {
+                Component::KubeApiserver => true,
+                Component::Etcd => control_plane::pid(layout, Component::KubeApiserver).is_some(),
+                _ => false,
+            };
+            if waits {
                 shell::wait_until(60, "the API server", || Ok(Look::when(cluster::is_ready(layout)?, "not ready")))?;
             }
         }
