@@ -78,7 +78,7 @@ fn read_setup(
             // Of two the endpoint's is the one that partners have to know.
             if setup.certificate.is_none() || row.number("in_use")? == Some(1) {
                 setup.certificate = encoded;
-                setup.rotation = name::rotation_of(&row.text("subject")?.unwrap_or_default());
+                setup.rotation = name::rotation_of(replica, &row.text("subject")?.unwrap_or_default());
             }
         } else if let (Some(partner), Some(encoded)) = (partner_of(&name), encoded) {
             imported.insert(partner, encoded);

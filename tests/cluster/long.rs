@@ -25,6 +25,19 @@ fn outage_of_a_cut(what: &str, cut: &[&str]) -> (f64, String) {
     (outage, primary)
 }
 
+/// etcd and the API server are away for a minute, and until `still` is seen.
+fn without_control_plane(still: impl FnOnce()) {
+    for component in ["kube-apiserver", "etcd"] {
+        lab(&["component", "kill", component]);
+    }
+    sleep(Duration::from_secs(60));
+    still();
+    for component in ["etcd", "kube-apiserver"] {
+        lab(&["component", "start", component]);
+    }
+    lab(&["component", "refresh"]);
+}
+
 #[test]
 #[ignore = "needs the lab"]
 fn every_path_that_is_cut_alone_leaves_the_group_writable() {
@@ -63,15 +76,7 @@ fn without_a_control_plane_for_a_minute_the_group_stays_writable() {
     let (_namespace, _healed, primary) = ready_group();
     let before = epoch(&group());
     let writer = Writer::start();
-    for component in ["kube-apiserver", "etcd"] {
-        lab(&["component", "kill", component]);
-    }
-    sleep(Duration::from_secs(60));
-    writer.wait_for_more("writes without a control plane");
-    for component in ["etcd", "kube-apiserver"] {
-        lab(&["component", "start", component]);
-    }
-    lab(&["component", "refresh"]);
+    without_control_plane(|| writer.wait_for_more("writes without a control plane"));
     wait_for_condition(120, &GROUP, "Ready", "True");
     let outage = writer.finish("a control plane that was away");
     let group = group();
@@ -85,14 +90,7 @@ fn a_failover_waits_for_the_control_plane_and_goes_on_when_it_is_back() {
     let (_namespace, _healed, primary) = ready_group();
     let writer = Writer::start();
     fault("freeze", NAMESPACE, &primary);
-    for component in ["kube-apiserver", "etcd"] {
-        lab(&["component", "kill", component]);
-    }
-    sleep(Duration::from_secs(60));
-    for component in ["etcd", "kube-apiserver"] {
-        lab(&["component", "start", component]);
-    }
-    lab(&["component", "refresh"]);
+    without_control_plane(|| {});
     wait_for_another_primary(&primary);
     writer.wait_for_more("writes on the new primary");
     fault("thaw", NAMESPACE, &primary);

@@ -92,12 +92,7 @@ fn a_replica_that_stood_down_is_not_picked_up_by_the_primary_that_nobody_sees() 
             world.write(&name(A), 100);
             world.engine();
             deliver_all(&mut world);
-            for row in 0..40 {
-                world.write(&name(A), row);
-                world.pass();
-            }
-            world.heal();
-            world.healthy();
+            goes_on_and_heals(&mut world);
         });
     }
 }
@@ -115,12 +110,7 @@ fn a_statement_that_is_older_than_the_stand_down_does_nothing() {
         world.cuts.clear();
         deliver_all(&mut world);
         assert!(world.connected(&name(B)).as_ref() != Some(&name(A)), "{}", world.history.join("\n"));
-        for row in 0..40 {
-            world.write(&name(A), row);
-            world.pass();
-        }
-        world.heal();
-        world.healthy();
+        goes_on_and_heals(&mut world);
     });
 }
 
@@ -188,12 +178,7 @@ fn two_replicas_lower_the_recorded_commit_quorum_first_and_raise_the_engines_fir
                 });
             }
             world.isolate(A);
-            for row in 0..40 {
-                world.write(&name(A), row);
-                world.pass();
-            }
-            world.heal();
-            world.healthy();
+            goes_on_and_heals(&mut world);
         }
     }
 }

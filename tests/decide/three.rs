@@ -67,6 +67,16 @@ pub fn is_acknowledged(world: &mut World, who: &str, row: u32) {
     world.check();
 }
 
+/// A client writes to A and passes go by; then nothing is cut or hidden any more, and the group is healthy again.
+pub fn goes_on_and_heals(world: &mut World) {
+    for row in 0..40 {
+        world.write(&name(A), row);
+        world.pass();
+    }
+    world.heal();
+    world.healthy();
+}
+
 /// A person wants A as primary.
 pub fn move_to_a(world: &mut World) {
     use quorate::decide::observation::Request;

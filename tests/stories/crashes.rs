@@ -67,13 +67,7 @@ async fn failover(stage: &Stage, k: u64, edge: Edge) -> bool {
         }
         stage.election()["epoch"].as_u64() > epoch && stage.is_ready()
     };
-    let died = stage.dies_at_its_effect("operator", seconds(90), over).await;
-    if died {
-        stage.start("operator");
-    } else {
-        stage.link("operator").effects.spare();
-    }
-    stage.until("another election, ready", seconds(90), over).await;
+    let died = goes_on(stage, "another election, ready", over).await;
     stage.pass(seconds(2)).await;
     client.stop().await;
     stage.pass(seconds(1)).await;
@@ -81,19 +75,35 @@ async fn failover(stage: &Stage, k: u64, edge: Edge) -> bool {
     died
 }
 
-/// In one group, failover after failover, each with an operator that dies one effect later than the last.
-async fn failovers(engine: FailoverEngine, edge: Edge) {
-    let setup =
-        Setup::new(31).engine(engine).spec(|spec| spec["failover"] = serde_json::json!({"minimumIntervalSeconds": 0}));
+/// Until it is over, by the operator that began it or by the one after it. True: the first one died.
+async fn goes_on(stage: &Stage, what: &str, over: impl Fn(&Stage) -> bool) -> bool {
+    let died = stage.dies_at_its_effect("operator", seconds(90), &over).await;
+    if died {
+        stage.start("operator");
+    } else {
+        stage.link("operator").effects.spare();
+    }
+    stage.until(what, seconds(90), over).await;
+    died
+}
+
+/// In one group, one after another, each with an operator that dies one effect later than the last.
+async fn one_after_another(setup: Setup, least: u64, one: impl AsyncFn(&Stage, u64) -> bool) {
     let stage = Stage::ready(setup).await;
     for k in 1..MOST {
-        if !failover(&stage, k, edge).await {
-            assert!(k > 10, "only {k} effects");
+        if !one(&stage, k).await {
+            assert!(k > least, "only {k} effects");
             stage.ends_well(seconds(30), vec![]).await;
             return;
         }
     }
     panic!("more than {MOST} effects");
+}
+
+async fn failovers(engine: FailoverEngine, edge: Edge) {
+    let setup =
+        Setup::new(31).engine(engine).spec(|spec| spec["failover"] = serde_json::json!({"minimumIntervalSeconds": 0}));
+    one_after_another(setup, 10, async |stage, k| failover(stage, k, edge).await).await;
 }
 
 #[test]
@@ -121,13 +131,7 @@ async fn switchover(stage: &Stage, k: u64, edge: Edge) -> bool {
     let name = format!("move-{k}");
     stage.ask(&name, &target);
     let over = |stage: &Stage| stage.answer(&name).is_some() && stage.is_ready() && stage.primary() == stage.routed();
-    let died = stage.dies_at_its_effect("operator", seconds(90), over).await;
-    if died {
-        stage.start("operator");
-    } else {
-        stage.link("operator").effects.spare();
-    }
-    stage.until("answered, ready", seconds(90), over).await;
+    let died = goes_on(stage, "answered, ready", over).await;
     let moved = stage.primary() == target;
     let told = stage.plane.api.find("failovers", "shop", &name).unwrap_or_default();
     stage.check(stage.answer(&name) == Some(moved), &format!("{k}: moved is {moved}, and the answer is {told}"));
@@ -140,15 +144,7 @@ async fn switchover(stage: &Stage, k: u64, edge: Edge) -> bool {
 
 async fn switchovers(engine: FailoverEngine, edge: Edge) {
     let setup = Setup::new(33).engine(engine);
-    let stage = Stage::ready(setup).await;
-    for k in 1..MOST {
-        if !switchover(&stage, k, edge).await {
-            assert!(k > 8, "only {k} effects");
-            stage.ends_well(seconds(30), vec![]).await;
-            return;
-        }
-    }
-    panic!("more than {MOST} effects");
+    one_after_another(setup, 8, async |stage, k| switchover(stage, k, edge).await).await;
 }
 
 #[test]

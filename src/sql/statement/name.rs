@@ -27,8 +27,8 @@ pub fn subject(replica: &ReplicaName, rotation: Option<&str>) -> String {
 }
 
 /// The word at the end of a subject; empty if there is none.
-pub fn rotation_of(subject: &str) -> String {
-    subject.split(' ').nth(4).unwrap_or_default().into()
+pub fn rotation_of(replica: &ReplicaName, text: &str) -> String {
+    text.strip_prefix(&subject(replica, None)).unwrap_or_default().trim_start().into()
 }
 
 /// Bare name of a partner's login, user and certificate.

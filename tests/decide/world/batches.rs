@@ -63,6 +63,8 @@ impl World {
         force: bool,
         ticks: i64,
     ) -> bool {
+        let recorded = self.record.as_ref().is_some_and(|r| r.epoch > epoch || (r.primary == *who && r.epoch == epoch));
+        assert!(recorded, "FAILOVER without a recorded election\n{}", self.history.join("\n"));
         let refuse = |world: &mut Self, number| {
             world.operator.memo = Some(FailoverMemo { epoch, answer: FailoverAnswer::Refused(number) });
             false

@@ -119,9 +119,7 @@ impl World {
     /// Followers take the primary's configuration.
     fn offer(&mut self, primary: &ReplicaName) {
         let copy = self.copy(primary).clone();
-        for follower in
-            self.followers(primary).iter().filter(|name| !self.holding.contains(*name)).cloned().collect::<Vec<_>>()
-        {
+        for follower in self.followers(primary) {
             let instance = self.instances.get_mut(&follower).unwrap();
             let last = Some(primary.clone());
             instance.copy =
@@ -159,11 +157,8 @@ impl World {
     /// A primary marks who is synchronized with it, one change at a time.
     fn count_synchronized(&mut self, primary: &ReplicaName) {
         let copy = self.instances[primary].copy.as_ref().unwrap();
-        let here = |name: &ReplicaName| {
-            copy.members.get(name) == Some(&Mode::Synchronous)
-                && !self.lagging.contains(name)
-                && !self.holding.contains(name)
-        };
+        let here =
+            |name: &ReplicaName| copy.members.get(name) == Some(&Mode::Synchronous) && !self.lagging.contains(name);
         let mut synchronized: BTreeSet<_> = self.followers(primary).into_iter().filter(here).collect();
         synchronized.insert(primary.clone());
         if copy.synchronized != synchronized {

@@ -131,8 +131,6 @@ pub struct World {
     pub marks_itself_alone: bool,
     /// Secondaries that are connected and do not keep up.
     pub lagging: BTreeSet<ReplicaName>,
-    /// Secondaries that harden what they get and do not take the new configuration yet.
-    pub holding: BTreeSet<ReplicaName>,
     /// Where clients were sent while it was primary, until it is not.
     pub clients: BTreeSet<ReplicaName>,
     pub open: BTreeMap<u32, Write>,
@@ -201,7 +199,6 @@ impl World {
             restarts_as_primary: false,
             marks_itself_alone: false,
             lagging: BTreeSet::new(),
-            holding: BTreeSet::new(),
             clients: BTreeSet::new(),
             open: BTreeMap::new(),
             acknowledged: BTreeSet::new(),

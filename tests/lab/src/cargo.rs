@@ -1,11 +1,10 @@
 //! How this tree is compiled, and where the result lies.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::binaries;
-use crate::error::{AtPath as _, Result};
+use crate::error::Result;
 use crate::shell;
 
 /// What the images' architecture is called by the compiler.
@@ -60,7 +59,6 @@ impl Build {
 
     /// A copy, in `directory`, of the static program that was compiled last, without what only a debugger reads.
     pub(crate) fn program(&self, name: &str, directory: &Path) -> Result<PathBuf> {
-        fs::create_dir_all(directory).at(directory)?;
         let copy = directory.join(name);
         let built = self.target.join(TARGET).join("debug").join(name);
         shell::output(Command::new("strip").arg("-o").arg(&copy).arg(&built))?;
