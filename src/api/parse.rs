@@ -93,10 +93,12 @@ pub fn parse(object: &AvailabilityGroup, prepare_image: &str) -> Result<Group, R
         commit_quorum: spec.required_synchronized_secondaries_to_commit.and_then(|value| u32::try_from(value).ok()),
         databases: databases(&mut court, spec),
         logins: logins(&mut court, spec),
-        secondary_connections: match spec.secondary_connections.unwrap_or_default() {
-            spec::SecondaryConnections::All => SecondaryConnections::All,
-            spec::SecondaryConnections::ReadIntentOnly => SecondaryConnections::ReadIntentOnly,
-            spec::SecondaryConnections::No => SecondaryConnections::No,
+        secondary_connections: match spec.secondary_connections {
+            // The secondary of a basic group cannot be read.
+            None if is_standard(spec) => SecondaryConnections::No,
+            None | Some(spec::SecondaryConnections::All) => SecondaryConnections::All,
+            Some(spec::SecondaryConnections::ReadIntentOnly) => SecondaryConnections::ReadIntentOnly,
+            Some(spec::SecondaryConnections::No) => SecondaryConnections::No,
         },
         failover: failover(&mut court, spec),
         certificate_rotation: names::certificate_rotation(&mut court, spec.certificate_rotation.as_deref()),
@@ -176,14 +178,9 @@ fn check_counts(court: &mut Court, spec: &AvailabilityGroupSpec) {
         "and spec.asynchronous.replicas together must be at most 9",
         "remove replicas",
     );
-    let edition = spec.edition.unwrap_or_default();
-    let standard = matches!(edition, spec::Edition::Standard | spec::Edition::StandardDeveloper);
-    court.require(
-        !standard || data <= 3,
-        "spec.edition",
-        "Standard allows at most 3 data replicas",
-        "remove replicas or set it to Enterprise",
-    );
+    if is_standard(spec) {
+        check_basic(court, spec, data);
+    }
     if let Some(value) = spec.required_synchronized_secondaries_to_commit {
         let most = i64::from(quorum::largest_commit_quorum(u32::try_from(s).unwrap_or(0)));
         court.require(
@@ -193,6 +190,32 @@ fn check_counts(court: &mut Court, spec: &AvailabilityGroupSpec) {
             "lower it, or leave it out to have it computed",
         );
     }
+}
+
+fn is_standard(spec: &AvailabilityGroupSpec) -> bool {
+    matches!(spec.edition, Some(spec::Edition::Standard | spec::Edition::StandardDeveloper))
+}
+
+/// Standard has basic availability groups only (SQL Server docs, "Basic availability groups for a single database").
+fn check_basic(court: &mut Court, spec: &AvailabilityGroupSpec, data: i64) {
+    court.require(
+        data <= 2,
+        "spec.edition",
+        "Standard allows 2 data replicas, and a configuration-only one beside them",
+        "remove replicas or set it to Enterprise",
+    );
+    court.require(
+        spec.databases.len() <= 1,
+        "spec.databases",
+        "must hold one database with edition Standard",
+        "make a group for each database, or set spec.edition to Enterprise",
+    );
+    court.require(
+        matches!(spec.secondary_connections, None | Some(spec::SecondaryConnections::No)),
+        "spec.secondaryConnections",
+        "must be No with edition Standard, whose secondaries cannot be read",
+        "leave it out, or set spec.edition to Enterprise",
+    );
 }
 
 /// Replicas by name: `<name>-0..`, `<name>-a-0..`, `<name>-c-0`.

@@ -93,6 +93,7 @@ pub fn step_in_words(step: &Step) -> String {
         Step::EnsureUsers { replica, login } => format!("users of {login} on {replica}"),
         Step::AddReplica { primary, replica, mode } => format!("{primary} adds {replica} as {}", mode.keyword()),
         Step::RemoveReplica { primary, replica } => format!("{primary} removes {replica}"),
+        Step::SetMode { primary, replica, mode, .. } => format!("{primary} makes {replica} {}", mode.keyword()),
         other => {
             let where_to = other.instance().map_or_else(String::new, |replica| format!(" on {replica}"));
             format!("{}{where_to}", other.word())

@@ -26,6 +26,13 @@ fn replicas(before: &AvailabilityGroupStatus, after: &AvailabilityGroupStatus) -
     let mut events = Vec::new();
     for replica in &after.replicas {
         let old = before.replicas.iter().find(|old| old.name == replica.name);
+        let told = |database: &&String| old.is_some_and(|old| old.reseeding.contains(*database));
+        for database in replica.reseeding.iter().filter(|database| !told(database)) {
+            events.push((
+                Reason::Reseeding,
+                format!("{database} is copied whole to {}: the log does not lead from its copy on", replica.name),
+            ));
+        }
         let number = replica.sequence_number.as_deref().unwrap_or("?");
         let (name, role) = (&replica.name, role(replica));
         match old {
@@ -109,6 +116,19 @@ mod tests {
             assert!(told.concat().starts_with(wanted) && told.is_empty() == wanted.is_empty(), "{wanted}: {told:?}");
             assert!(between(&after, &after).is_empty());
         }
+    }
+
+    #[test]
+    fn a_copy_made_anew_is_told_once() {
+        let status = |reseeding: &[&str]| {
+            let reseeding = reseeding.iter().map(ToString::to_string).collect();
+            with(vec![ReplicaStatus { reseeding, ..replica("SECONDARY", true) }])
+        };
+        let told = between(&status(&[]), &status(&["shop"]));
+        assert!(
+            matches!(told.as_slice(), [(Reason::Reseeding, text)] if text.starts_with("shop is copied whole to orders-1"))
+        );
+        assert!(between(&status(&["shop"]), &status(&["shop"])).is_empty());
     }
 
     #[test]

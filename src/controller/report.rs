@@ -106,6 +106,7 @@ fn replicas(report: &Report) -> Vec<ReplicaStatus> {
         connected: replica.connected,
         sequence_number: replica.sequence_number.clone(),
         version: replica.version.clone(),
+        reseeding: replica.reseeding.iter().map(ToString::to_string).collect(),
         message: (!replica.message.is_empty()).then(|| replica.message.clone()),
     });
     lines.collect()

@@ -2,7 +2,7 @@
 
 use super::{
     diagnose::{View, follows},
-    observation::{DatabaseFacts, Facts, GroupDatabase},
+    observation::{DatabaseFacts, Facts, GroupDatabase, GroupFacts},
     plan::{Reason, Step},
 };
 use crate::model::{Database, DatabaseName, Login, Management, ReplicaName};
@@ -46,11 +46,27 @@ pub fn problem(view: &View<'_>) -> Option<(Reason, String)> {
     if let Some(message) = left_behind_in_words(view) {
         return Some((Reason::Suspended, message));
     }
-    let coming: Vec<_> = managed(view)
-        .filter(|database| !own.databases.contains_key(&database.name))
-        .map(|database| database.name.as_str())
-        .collect();
+    let coming: Vec<_> = coming(view, own).map(|database| database.name.as_str()).collect();
     (!coming.is_empty()).then(|| (Reason::Seeding, format!("{} is being created and added", coming.join(", "))))
+}
+
+/// Managed databases that are not in the group yet. A basic group holds one (35200); `requirements` says so.
+fn coming<'a>(view: &View<'a>, own: &'a GroupFacts) -> impl Iterator<Item = &'a Database> {
+    let full = own.basic && !own.databases.is_empty();
+    managed(view).filter(move |database| !full && !own.databases.contains_key(&database.name))
+}
+
+/// Databases that the primary copies whole to a replica that has a copy: the log does not lead from there to here.
+pub fn reseeding<'a>(view: &View<'a>, name: &ReplicaName) -> impl Iterator<Item = &'a DatabaseName> {
+    let there = view.seen.facts(name);
+    let copied = copied_to(view, name);
+    copied.filter(move |database| there.is_some_and(|facts| facts.databases.contains_key(*database)))
+}
+
+/// Databases that the primary copies whole to a replica.
+pub fn copied_to<'a>(view: &View<'a>, name: &ReplicaName) -> impl Iterator<Item = &'a DatabaseName> {
+    let own = view.primary().into_iter().flat_map(|own| &own.databases);
+    own.filter(move |(_, database)| database.seeding.contains(name)).map(|(name, _)| name)
 }
 
 /// Copies that a forced failover left behind, on secondaries that follow the primary.
@@ -98,7 +114,7 @@ pub fn steps(view: &View<'_>) -> Vec<Step> {
     let primary = &view.record.primary;
     let (Some(facts), Some(own)) = (view.seen.facts(primary), view.primary()) else { return vec![] };
     let mut steps = Vec::new();
-    for database in managed(view).filter(|database| !own.databases.contains_key(&database.name)) {
+    for database in coming(view, own) {
         let name = &database.name;
         match facts.databases.get(name) {
             None if view.seen.known_databases.contains(name) => {}

@@ -25,12 +25,15 @@ pub struct Missing {
     pub why: String,
 }
 
-/// Whether the recorded primary is silent while enough voters answer and none of them is connected to it: the state
-/// that has to last for `suspectAfterSeconds`.
+/// Whether the primary is silent while enough voters answer and none of them is connected to it: the state that has to
+/// last for `suspectAfterSeconds`. While somebody is elected in its place it is the one before who is asked about: when
+/// that election comes to nothing it has been lost all the time.
 pub fn primary_is_lost(seen: &Observation) -> bool {
     let Some(record) = &seen.record else { return false };
     let view = View { seen, record };
-    !view.primary_answers() && view.enough_answer() && view.connected_to_primary().is_empty()
+    let before = record.previous.as_ref().filter(|_| record.state == ElectionState::Elected);
+    let primary = before.unwrap_or(&record.primary);
+    seen.member(primary).is_none() && view.enough_answer() && view.connected_to(primary).is_empty()
 }
 
 impl<'a> View<'a> {

@@ -2,9 +2,9 @@
 
 use super::{
     ElectionState, Observation, Record, commit_quorum, databases,
-    diagnose::{View, follows, utc},
+    diagnose::{View, utc},
     election::Cause,
-    housekeeping,
+    housekeeping, membership,
     observation::CURE,
     plan::{Plan, Reason, Step},
     promote,
@@ -146,7 +146,7 @@ pub fn gather(view: &View<'_>) -> Vec<Vec<Step>> {
     let mut record = view.record.clone();
     let mut steps = send_to(view, primary);
     steps.extend(setup::exchange(view.seen));
-    steps.extend(joins(view, &mut record));
+    steps.extend(membership::joins(view, &mut record));
     let first = if record == *view.record { vec![] } else { vec![Step::Record(Box::new(record))] };
     vec![first, steps]
 }
@@ -220,64 +220,6 @@ fn anew(view: &View<'_>, name: &ReplicaName, primary: &ReplicaName, cure: u32) -
     ]
 }
 
-/// JOIN for replicas in the primary's configuration that are not members; voters are recorded first.
-fn joins(view: &View<'_>, record: &mut Record) -> Vec<Step> {
-    let Some(own) = view.primary() else { return vec![] };
-    let mut steps = Vec::new();
-    for (name, replica) in &view.seen.replicas {
-        let Some(facts) = replica.facts() else { continue };
-        if facts.group.is_some() || !own.members.contains_key(name) || !setup::ready(view.seen, name) {
-            continue;
-        }
-        if replica.mode.votes() {
-            record.count(name);
-        }
-        steps.push(Step::Join { replica: name.clone(), holds_data: replica.mode.holds_data() });
-    }
-    steps
-}
-
-/// JOIN said again, for its GRANT: a process that ended between the two leaves a secondary that may not be seeded, and
-/// nothing shows it but a database that does not come.
-fn seeding_allowed(view: &View<'_>) -> Vec<Step> {
-    let primary = &view.record.primary;
-    let members = view.seen.members().filter(|(name, facts, group)| {
-        follows(group, primary)
-            && mode_of(view, name).holds_data()
-            && group.databases.keys().any(|database| !facts.databases.contains_key(database))
-    });
-    members.map(|(name, _, _)| Step::Join { replica: name.clone(), holds_data: true }).collect()
-}
-
-/// ADD REPLICA and REMOVE REPLICA, so that the configuration is what the spec wants.
-fn membership(view: &View<'_>, record: &mut Record) -> Vec<Step> {
-    let Some(own) = view.primary() else { return vec![] };
-    let primary = &view.record.primary;
-    let mut steps = Vec::new();
-    let fit = requirements::unmet(view.seen).is_none();
-    for (name, mode) in &view.seen.group.replicas {
-        if fit && !own.members.contains_key(name) && setup::ready(view.seen, name) {
-            if mode.votes() {
-                record.count(name);
-            }
-            steps.push(Step::AddReplica { primary: primary.clone(), replica: name.clone(), mode: *mode });
-        }
-    }
-    for name in own.members.keys().filter(|name| !view.seen.group.replicas.contains_key(*name) && *name != primary) {
-        if own.commit_quorum <= commit_quorum::wanted(view) {
-            steps.push(Step::RemoveReplica { primary: primary.clone(), replica: name.clone() });
-        }
-    }
-    let gone = |name: &ReplicaName| !own.members.contains_key(name) && !view.seen.group.replicas.contains_key(name);
-    if view.record.voters.iter().chain(view.record.apart.keys()).any(gone) && !own.commit_pending {
-        for names in [&mut record.voters, &mut record.followers] {
-            names.retain(|name| !gone(name));
-        }
-        record.apart.retain(|name, _| !gone(name));
-    }
-    steps
-}
-
 /// Stores the settled election on every answering follower and on the primary, where it differs.
 pub fn store_settled(view: &View<'_>, record: &Record) -> Vec<Step> {
     let members = view.seen.members().filter(|(name, facts, _)| {
@@ -303,8 +245,8 @@ pub fn keep(view: &View<'_>) -> Plan {
     // A new volume under a known name has followed nobody.
     record.followers.retain(|name| view.seen.facts(name).is_none_or(|facts| facts.group.is_some()));
     let mut steps = refusal;
-    steps.extend(joins(view, &mut record));
-    steps.extend(membership(view, &mut record));
+    steps.extend(membership::joins(view, &mut record));
+    steps.extend(membership::steps(view, &mut record));
     steps.extend(commit_quorum::set(view, &mut record));
     if record.state == ElectionState::Void && view.is_majority(primary, &view.followers_of(primary)) {
         record = record.settle(record.followers.clone()).untimed();
@@ -326,7 +268,7 @@ pub fn keep(view: &View<'_>) -> Plan {
     let route = if reroute { vec![Step::Route(Some(primary.clone()))] } else { vec![] };
     let (reason, message) = condition(view);
     let busy = !steps.is_empty() || !first.is_empty() || !route.is_empty();
-    steps.extend(seeding_allowed(view));
+    steps.extend(membership::seeding_allowed(view));
     Plan::new(reason, message).wave(first).wave(route).wave(steps).recheck(if busy { POLL } else { WATCH })
 }
 
@@ -347,6 +289,8 @@ fn condition(view: &View<'_>) -> (Reason, String) {
             Some((Reason::ReplicaDown, format!("{name} does not answer{since}")))
         } else if !is_following(view, name, primary) {
             Some((Reason::Rejoining, format!("{name} does not follow {primary} yet")))
+        } else if let Some(database) = databases::copied_to(view, name).next() {
+            Some((Reason::Seeding, format!("{database} is being copied whole to {name}")))
         } else if mode_of(view, name) == Mode::Synchronous && !own.synchronized(name) {
             Some((Reason::NotSynchronizing, format!("{name} is not synchronized yet")))
         } else {

@@ -8,6 +8,7 @@ mod forced;
 pub mod gate;
 mod housekeeping;
 mod members;
+mod membership;
 pub mod observation;
 pub mod plan;
 mod promote;

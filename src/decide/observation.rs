@@ -224,6 +224,9 @@ pub struct GroupFacts {
     pub role: Role,
     /// A FAILOVER is under way here: `PENDING_FAILOVER`, or our batch is still running.
     pub failover_running: bool,
+    /// It is a basic group, as edition Standard has them.
+    #[serde(default)]
+    pub basic: bool,
     /// Its sequence number.
     pub number: SequenceNumber,
     /// `required_synchronized_secondaries_to_commit` in its copy.
@@ -268,6 +271,9 @@ pub struct GroupDatabase {
     pub redo_queue: i64,
     /// Synchronization state of the other replicas; only a primary knows.
     pub remote: BTreeMap<ReplicaName, String>,
+    /// Replicas to which it is being copied whole by automatic seeding; only a primary knows.
+    #[serde(default)]
+    pub seeding: BTreeSet<ReplicaName>,
 }
 
 /// `synchronization_state_desc` of a database that would survive on this replica.

@@ -122,6 +122,17 @@ pub enum Step {
         /// Who.
         replica: ReplicaName,
     },
+    /// `MODIFY REPLICA .. WITH (AVAILABILITY_MODE = ..)` on the primary.
+    SetMode {
+        /// The primary.
+        primary: ReplicaName,
+        /// Whose.
+        replica: ReplicaName,
+        /// Synchronous or asynchronous.
+        mode: Mode,
+        /// Refused where a newer one is stored.
+        epoch: u64,
+    },
     /// Store `epoch`, set admission, `OFFLINE`: one batch.
     StandDown {
         /// Who.
@@ -281,6 +292,7 @@ impl Step {
             Self::Join { .. } => "Join",
             Self::AddReplica { .. } => "AddReplica",
             Self::RemoveReplica { .. } => "RemoveReplica",
+            Self::SetMode { .. } => "SetMode",
             Self::StandDown { .. } => "StandDown",
             Self::Follow { .. } => "Follow",
             Self::Leave { .. } => "Leave",
@@ -306,7 +318,9 @@ impl Step {
     pub fn instance(&self) -> Option<&ReplicaName> {
         match self {
             Self::Provision(r) | Self::RotateCertificate(r) | Self::RestartEndpoint(r) | Self::AdmitAll(r) => Some(r),
-            Self::AddReplica { primary, .. } | Self::RemoveReplica { primary, .. } => Some(primary),
+            Self::AddReplica { primary, .. } | Self::RemoveReplica { primary, .. } | Self::SetMode { primary, .. } => {
+                Some(primary)
+            }
             Self::SetPasswords { replica, .. }
             | Self::ImportPartner { replica, .. }
             | Self::CreateGroup { replica, .. }

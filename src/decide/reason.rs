@@ -224,6 +224,10 @@ reasons! {
         "A replica did not get back for five minutes.",
         "It leaves the group and joins it anew; its databases catch up from the log, or are copied whole.",
         "Nothing.";
+    Reseeding:
+        "A replica has a copy of a database from which the log does not lead on: a log backup truncated it meanwhile, or the copy has diverged.",
+        "The primary copies the database whole (automatic seeding); the replica counts again when that is done.",
+        "Nothing; a large database takes its time.";
     Forced:
         "A replica became primary because a person accepted data loss.",
         "Leaves the other copies suspended unless the request said otherwise.",

@@ -16,9 +16,11 @@ pub fn unmet(seen: &Observation) -> Option<(Reason, String)> {
     let wanted = || seen.replicas.iter().filter(|(_, replica)| replica.wanted);
     let mut problems = wanted().filter_map(|(name, replica)| {
         let server = &replica.facts()?.server;
-        alone(name, replica.mode, server).or_else(|| beside_configuration_only(seen, name, server))
+        alone(name, replica.mode, server)
+            .or_else(|| beside_configuration_only(seen, name, server))
+            .or_else(|| too_many_synchronous(seen.group.synchronous(), name, server))
     });
-    let problem = problems.next().or_else(|| other_version(seen));
+    let problem = problems.next().or_else(|| other_version(seen)).or_else(|| basic(seen));
     problem.map(|message| (Reason::Unsupported, message))
 }
 
@@ -47,6 +49,43 @@ fn beside_configuration_only(seen: &Observation, name: &ReplicaName, server: &Se
             server.version
         )
     })
+}
+
+/// SQL Server docs, "Availability modes": three synchronous replicas in 2017, five from 2019 on (error 35212).
+fn too_many_synchronous(wanted: u32, name: &ReplicaName, server: &Server) -> Option<String> {
+    let [major, ..] = version(server)?;
+    let most = if major < 15 { 3 } else { 5 };
+    (wanted > most).then(|| {
+        format!(
+            "{name} runs {}, which allows {most} synchronous replicas, and spec.synchronous.replicas is {wanted}; to go on: \
+             set it to {most}, and spec.asynchronous.replicas for more copies",
+            server.version
+        )
+    })
+}
+
+/// Standard has basic groups only, and a basic group stays one: two replicas with data, one database (errors 35223, 35200).
+fn basic(seen: &Observation) -> Option<String> {
+    let data = seen.group.replicas.values().filter(|mode| mode.holds_data()).count();
+    let databases = seen.group.databases.len();
+    if data <= 2 && databases <= 1 {
+        return None;
+    }
+    let wanted = format!("{data} replicas with data and {databases} databases are asked for");
+    if let Some((name, _, _)) = seen.members().find(|(_, _, group)| group.basic) {
+        return Some(format!(
+            "{name} belongs to a basic availability group, made with edition Standard, which holds two replicas with data \
+             and one database and stays so; {wanted}; to go on: make another group and move the database"
+        ));
+    }
+    let standard = |facts: &Facts| facts.server.edition.starts_with("Standard");
+    let replicas = seen.replicas.iter().filter(|(_, replica)| replica.wanted && replica.mode.holds_data());
+    let (name, _) = replicas.into_iter().find(|(_, replica)| replica.facts().is_some_and(standard))?;
+    Some(format!(
+        "{name} runs Standard, whose groups hold two replicas with data and one database; {wanted}; to go on: delete the \
+         pod, which then runs {}",
+        seen.group.pods.edition
+    ))
 }
 
 /// Instances that are to become members of one group have one major version: only a rolling upgrade of members mixes them.
@@ -98,6 +137,17 @@ mod tests {
             let told = alone(&name, mode, &server);
             assert_eq!(told.is_some(), wanted.is_some(), "{server:?}");
             assert!(wanted.is_none_or(|wanted| told.unwrap().contains(wanted)), "{server:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_with_fewer_synchronous_replicas_than_asked_for_is_named() {
+        let name = ReplicaName::new("orders-1").unwrap();
+        let table =
+            [("14.0.3456.2", 3, false), ("14.0.3456.2", 4, true), ("15.0.4385.2", 5, false), ("17.0.1000.7", 6, true)];
+        for (version, wanted, refused) in table {
+            let told = too_many_synchronous(wanted, &name, &server(version, "", true));
+            assert_eq!(told.is_some(), refused, "{version} {wanted}: {told:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     observation::Facts,
     promote::{is_following, mode_of},
 };
-use crate::model::{FailoverMode, Management, Mode, ReplicaName, Role, quorum};
+use crate::model::{DatabaseName, FailoverMode, Management, Mode, ReplicaName, Role, quorum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +57,8 @@ pub struct ReplicaReport {
     pub sequence_number: Option<String>,
     /// Product version; absent when silent.
     pub version: Option<String>,
+    /// Databases that are being copied whole to it although it has a copy.
+    pub reseeding: Vec<DatabaseName>,
     /// Why something is missing; empty when nothing is.
     pub message: String,
 }
@@ -358,6 +360,7 @@ fn replica(view: &View<'_>, name: &ReplicaName) -> ReplicaReport {
         connected: is_primary || is_following(view, name, primary),
         sequence_number: group.map(|group| group.number.to_string()),
         version: facts.map(|facts: &Facts| facts.server.version.clone()),
+        reseeding: databases::reseeding(view, name).cloned().collect(),
         message: missing.map(|missing| missing.why).unwrap_or_default(),
     }
 }

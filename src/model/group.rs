@@ -202,6 +202,11 @@ pub struct ServiceSettings {
 }
 
 impl Group {
+    /// Whether its edition has basic availability groups only: two replicas with data, one database, no readers.
+    pub fn is_basic(&self) -> bool {
+        ["Standard", "StandardDeveloper"].contains(&self.pods.edition.as_str())
+    }
+
     /// Number of synchronous replicas wanted.
     pub fn synchronous(&self) -> u32 {
         self.replicas.values().filter(|mode| **mode == Mode::Synchronous).count() as u32

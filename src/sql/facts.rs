@@ -115,6 +115,7 @@ fn read_group(
         // A member whose state shows no role yet is in none.
         role: role.unwrap_or(Role::Resolving),
         failover_running: pending || row.number("failover_batches")?.unwrap_or(0) > 0,
+        basic: row.number("basic")? == Some(1),
         number: SequenceNumber(row.number("sequence_number")?.unwrap_or(0)),
         commit_quorum: u32::try_from(commit_quorum).map_err(|_| format!("commit quorum {commit_quorum}"))?,
         connected: role == Some(Role::Secondary) && row.number("connected_state")? == Some(1),
@@ -158,8 +159,11 @@ fn read_group_databases(replica: &ReplicaName, rows: &[Row]) -> Result<BTreeMap<
             database.left_behind = database.suspended && row.number("suspend_reason")? == Some(FROM_PARTNER);
             database.end_of_log = row.text("end_of_log")?;
             database.redo_queue = row.number("redo_queue_size")?.unwrap_or(0);
-        } else if let Some(state) = state {
-            database.remote.insert(whose, state);
+        } else {
+            if row.number("seedings")?.unwrap_or(0) > 0 {
+                database.seeding.insert(whose.clone());
+            }
+            database.remote.extend(state.map(|state| (whose, state)));
         }
     }
     Ok(databases)

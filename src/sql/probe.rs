@@ -100,7 +100,7 @@ WHERE d.database_id > 4;";
 fn group_batch(group: &str, pending: &str) -> String {
     format!(
         "\
-SELECT g.sequence_number, g.required_synchronized_secondaries_to_commit AS commit_quorum,
+SELECT g.sequence_number, CAST(g.basic_features AS int) AS basic, g.required_synchronized_secondaries_to_commit AS commit_quorum,
        CAST(rs.role AS int) AS role, CAST(rs.operational_state AS int) AS operational_state,
        CAST(rs.connected_state AS int) AS connected_state, gs.primary_replica, {pending} AS commit_pending,
        (SELECT COUNT(*) FROM sys.dm_exec_requests AS q
@@ -131,7 +131,10 @@ fn group_databases_batch(group: &str) -> String {
 SELECT cs.database_name, r.replica_server_name, CAST(cs.is_failover_ready AS int) AS failover_ready,
        CAST(cs.is_database_joined AS int) AS joined, ds.synchronization_state_desc,
        CAST(ds.is_suspended AS int) AS suspended, CAST(ds.suspend_reason AS int) AS suspend_reason,
-       CAST(ds.end_of_log_lsn AS nvarchar(30)) AS end_of_log, ds.redo_queue_size
+       CAST(ds.end_of_log_lsn AS nvarchar(30)) AS end_of_log, ds.redo_queue_size,
+       (SELECT COUNT(*) FROM sys.dm_hadr_automatic_seeding AS s
+        WHERE s.ag_db_id = cs.group_database_id AND s.ag_remote_replica_id = cs.replica_id
+            AND s.is_source = 1 AND s.current_state = N'SEEDING') AS seedings
 FROM sys.dm_hadr_database_replica_cluster_states AS cs
 JOIN sys.availability_replicas AS r ON r.replica_id = cs.replica_id
 JOIN sys.availability_groups AS g ON g.group_id = r.group_id

@@ -3,7 +3,7 @@
 use super::world::{World, group, name};
 use quorate::{
     decide::{
-        ElectionState, Part, Record,
+        self, ElectionState, Part, Record,
         election::{Cause, Times},
     },
     model::SequenceNumber,
@@ -84,6 +84,19 @@ fn a_primary_that_answers_again_was_suspected_for_nothing() {
     world.instance("orders-0").unreachable = false;
     world.healthy();
     assert_eq!(world.record.unwrap().times, Times::default());
+}
+
+#[test]
+fn a_primary_stays_suspected_while_another_one_is_elected_in_its_place() {
+    let mut world = World::new(group(3, false));
+    world.healthy();
+    world.kill("orders-0");
+    let is = |w: &World, state| w.record.as_ref().is_some_and(|r| r.epoch > 1 && r.state == state);
+    world.until("elected", Duration::from_secs(20), |w, _| is(w, ElectionState::Elected));
+    let seen = world.observe();
+    assert!(decide::diagnose::primary_is_lost(&seen), "an election that comes to nothing does not begin at zero");
+    world.restart("orders-0");
+    assert!(!decide::diagnose::primary_is_lost(&world.observe()), "it answers");
 }
 
 #[test]

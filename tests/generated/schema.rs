@@ -117,8 +117,22 @@ fn names_editions_and_licence_are_checked() {
         refused(&[("/metadata/name", json!(name))], "metadata.name must start with a letter");
     }
     accepted(&[("/metadata/name", json!("x".repeat(40)))]);
-    refused(&[("/spec/edition", json!("Standard")), ("/spec/synchronous/replicas", json!(4))], "spec.edition Standard");
-    accepted(&[("/spec/edition", json!("Standard"))]);
+    for edition in ["Standard", "StandardDeveloper"] {
+        let standard = |more: &[(&'static str, Value)]| {
+            let two = [("/spec/edition", json!(edition)), ("/spec/synchronous/replicas", json!(2))];
+            [&two, more].concat()
+        };
+        refused(&standard(&[("/spec/synchronous/replicas", json!(3))]), "spec.edition Standard allows 2");
+        refused(&standard(&[("/spec/asynchronous", json!({"replicas": 1}))]), "spec.edition Standard allows 2");
+        let two = json!([{"name": "a"}, {"name": "b"}]);
+        refused(&standard(&[("/spec/databases", two)]), "spec.databases must hold one database");
+        refused(&standard(&[("/spec/secondaryConnections", json!("All"))]), "spec.secondaryConnections must be No");
+        accepted(&standard(&[
+            ("/spec/configurationOnly", json!({"replicas": 1})),
+            ("/spec/databases", json!([{"name": "a"}])),
+            ("/spec/secondaryConnections", json!("No")),
+        ]));
+    }
 }
 
 #[test]

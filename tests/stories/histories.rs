@@ -49,6 +49,7 @@ fn engine(random: &mut Random) -> Switches {
         set_role_needs_primary: random.chance(30),
         stuck_41104: random.chance(20).then(|| seconds(10)),
         yields_to_higher_numbers: random.chance(30),
+        log_held_for_absent_replicas: !random.chance(30),
     }
 }
 

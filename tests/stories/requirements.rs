@@ -75,3 +75,51 @@ async fn a_commit_quorum_that_the_engine_refuses_is_told_and_the_last_one_stays_
     stage.becomes_ready().await;
     stage.ends_well(seconds(60), vec![client]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_synchronous_replicas_than_the_version_allows_are_refused() {
+    let wish = |spec: &mut Value| {
+        spec["image"] = "mcr.microsoft.com/mssql/server:2017-CU31-ubuntu-18.04".into();
+        spec["synchronous"] = json!({ "replicas": 4 });
+    };
+    let stage = is_stalled(174, wish, "which allows 3 synchronous replicas, and spec.synchronous.replicas is 4").await;
+    stage.change(|spec| {
+        spec["synchronous"]["replicas"] = 3.into();
+        spec["asynchronous"] = json!({ "replicas": 1 });
+    });
+    stage.becomes_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_of_edition_standard_is_a_basic_one_and_stays_one() {
+    let stage = Stage::ready(Setup::new(175).spec(|spec| {
+        spec["edition"] = "Standard".into();
+        spec["synchronous"] = json!({ "replicas": 2 });
+        spec["configurationOnly"] = json!({ "replicas": 1 });
+    }))
+    .await;
+    let client = stage.client(1, Duration::from_millis(50));
+    stage.pass(seconds(2)).await;
+    let readers = stage.connection("reader", "orders-ro.shop.svc").run("SELECT 1;").await;
+    stage.check(readers.is_err(), "its secondary cannot be read");
+    stage.kill("orders-0");
+    stage.until("moved", seconds(30), |stage| stage.routed() == "orders-1").await;
+    stage.becomes_ready().await;
+    stage.change(|spec| {
+        spec["edition"] = "Enterprise".into();
+        spec["databases"] = json!([{ "name": "orders" }, { "name": "books" }]);
+    });
+    let told = |stage: &Stage| stage.group()["status"]["conditions"].to_string();
+    let basic = |stage: &Stage| {
+        stage.condition("Stalled") == Some(("True".into(), "Unsupported".into()))
+            && told(stage).contains("belongs to a basic availability group")
+    };
+    stage.until("told", seconds(30), basic).await;
+    for pod in stage.pods() {
+        stage.plane.api.remove("user", "pods", "shop", &pod, None);
+        stage.pass(seconds(60)).await;
+    }
+    stage.check(basic(&stage), "a later edition does not change what the group is");
+    stage.change(|spec| spec["databases"] = json!([{ "name": "orders" }]));
+    stage.ends_well(seconds(60), vec![client]).await;
+}

@@ -114,3 +114,62 @@ async fn two_empty_volumes_are_no_majority_with_nobody_and_the_one_that_is_left_
     stage.ends_well(seconds(180), vec![client]).await;
     assert_eq!(stage.primary(), "orders-2");
 }
+
+/// orders-2 is away while rows are written and the log is backed up.
+async fn away_while_the_log_is_backed_up(stage: &Stage) {
+    let node = stage.node_of("orders-2").unwrap();
+    stage.node_off(&node);
+    stage.pass(seconds(20)).await;
+    stage
+        .connection("person", "orders-rw.shop.svc")
+        .run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'")
+        .await
+        .unwrap();
+    // An image of two parts takes longer than a look does.
+    stage.net.set_latency(Duration::from_millis(600), Duration::from_millis(700));
+    stage.node_on(&node);
+    stage.pass(seconds(30)).await;
+    stage.net.set_latency(Duration::from_micros(100), Duration::from_micros(600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secondary_whose_log_was_truncated_meanwhile_is_copied_anew_and_that_is_told() {
+    let stage = Stage::ready(Setup::new(86).switch(|switches| switches.log_held_for_absent_replicas = false)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    away_while_the_log_is_backed_up(&stage).await;
+    stage.ends_well(seconds(60), vec![client]).await;
+    let told = stage.events("Reseeding");
+    stage.check(told.len() == 1 && told[0].contains("orders is copied whole to orders-2"), &format!("{told:?}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secondary_that_was_away_while_the_log_was_kept_for_it_is_not_copied_anew() {
+    let stage = Stage::ready(Setup::new(87)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    away_while_the_log_is_backed_up(&stage).await;
+    stage.ends_well(seconds(60), vec![client]).await;
+    stage.check(stage.events("Reseeding").is_empty(), "the log led from its copy on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_joins_anew_after_its_log_was_truncated_is_copied_anew() {
+    let engine = FailoverEngine::MajorityBeforePromotion;
+    let setup = Setup::new(88).engine(engine).switch(|switches| switches.log_held_for_absent_replicas = false);
+    let stage = Stage::ready(setup).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    promises_in_vain(&stage, "orders-1").await;
+    let person = stage.connection("person", "orders-rw.shop.svc");
+    for _ in 0..5 {
+        stage.pass(seconds(55)).await;
+        person.run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'").await.unwrap();
+    }
+    stage.net.set_latency(Duration::from_millis(300), Duration::from_millis(400));
+    stage.until("it leaves", seconds(90), |stage| !stage.events("RejoiningAnew").is_empty()).await;
+    stage.until("told", seconds(60), |stage| !stage.events("Reseeding").is_empty()).await;
+    stage.net.set_latency(Duration::from_micros(100), Duration::from_micros(600));
+    stage.ends_well(seconds(90), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-0");
+}

@@ -105,11 +105,21 @@ fn a_primary_beside_a_configuration_only_replica_alone_is_refused() {
 }
 
 #[test]
-fn standard_edition_has_at_most_three_data_replicas() {
+fn standard_edition_has_two_data_replicas_one_database_and_no_readers() {
     let mut manifest = manifest();
-    manifest["spec"]["synchronous"]["replicas"] = json!(4);
     manifest["spec"]["edition"] = json!("Standard");
-    assert_eq!(fields(parse(&serde_json::from_value(manifest).unwrap(), "q")), ["spec.edition"]);
+    manifest["spec"]["synchronous"]["replicas"] = json!(3);
+    manifest["spec"]["databases"] = json!([{"name": "a"}, {"name": "b"}]);
+    manifest["spec"]["secondaryConnections"] = json!("ReadIntentOnly");
+    let refused = fields(parse(&serde_json::from_value(manifest.clone()).unwrap(), "q"));
+    assert_eq!(refused, ["spec.edition", "spec.databases", "spec.secondaryConnections"]);
+    manifest["spec"]["synchronous"]["replicas"] = json!(2);
+    manifest["spec"]["configurationOnly"] = json!({"replicas": 1});
+    manifest["spec"]["databases"] = json!([{"name": "a"}]);
+    manifest["spec"].as_object_mut().unwrap().remove("secondaryConnections");
+    let group = parse(&serde_json::from_value(manifest).unwrap(), "q").unwrap();
+    assert!(group.is_basic());
+    assert_eq!(effective(&group).secondary_connections, "No");
 }
 
 #[test]

@@ -39,7 +39,9 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("self.synchronous.replicas >= 1").message("spec.synchronous.replicas must be at least 1: only a synchronous replica can be primary; set it to 3 for automatic failover without loss").field_path(".synchronous.replicas"))]
 #[x_kube(validation = Rule::new("self.synchronous.replicas + (has(self.asynchronous) ? self.asynchronous.replicas : 0) >= 2").message("spec.synchronous.replicas and spec.asynchronous.replicas together must be at least 2: a primary needs a secondary that holds data, and a configuration-only replica holds none; add a synchronous replica").field_path(".synchronous.replicas"))]
 #[x_kube(validation = Rule::new("self.synchronous.replicas + (has(self.asynchronous) ? self.asynchronous.replicas : 0) <= 9").message("spec.synchronous.replicas and spec.asynchronous.replicas together must be at most 9: SQL Server allows no more; remove replicas").field_path(".synchronous.replicas"))]
-#[x_kube(validation = Rule::new("!has(self.edition) || !(self.edition in ['Standard', 'StandardDeveloper']) || self.synchronous.replicas + (has(self.asynchronous) ? self.asynchronous.replicas : 0) <= 3").message("spec.edition Standard allows at most 3 data replicas; remove replicas or set spec.edition to Enterprise").field_path(".edition"))]
+#[x_kube(validation = Rule::new("!has(self.edition) || !(self.edition in ['Standard', 'StandardDeveloper']) || self.synchronous.replicas + (has(self.asynchronous) ? self.asynchronous.replicas : 0) <= 2").message("spec.edition Standard allows 2 data replicas, and a configuration-only one beside them: its groups are basic ones; remove replicas or set spec.edition to Enterprise").field_path(".edition"))]
+#[x_kube(validation = Rule::new("!has(self.edition) || !(self.edition in ['Standard', 'StandardDeveloper']) || !has(self.databases) || size(self.databases) <= 1").message("spec.databases must hold one database with edition Standard, whose groups are basic ones; make a group for each database, or set spec.edition to Enterprise").field_path(".databases"))]
+#[x_kube(validation = Rule::new("!has(self.edition) || !(self.edition in ['Standard', 'StandardDeveloper']) || !has(self.secondaryConnections) || self.secondaryConnections == 'No'").message("spec.secondaryConnections must be No with edition Standard, whose secondaries cannot be read; leave it out, or set spec.edition to Enterprise").field_path(".secondaryConnections"))]
 #[x_kube(validation = Rule::new("!has(self.configurationOnly) || self.configurationOnly.replicas <= 1").message("spec.configurationOnly.replicas must be 0 or 1: SQL Server allows one; set it to 1").field_path(".configurationOnly.replicas"))]
 #[x_kube(validation = Rule::new("!has(self.requiredSynchronizedSecondariesToCommit) || (self.requiredSynchronizedSecondariesToCommit >= 0 && self.requiredSynchronizedSecondariesToCommit <= self.synchronous.replicas - 1)").message("spec.requiredSynchronizedSecondariesToCommit must be from 0 to spec.synchronous.replicas - 1; lower it, or leave it out to have it computed").field_path(".requiredSynchronizedSecondariesToCommit"))]
 #[x_kube(validation = Rule::new("(has(self.collation) ? self.collation : 'SQL_Latin1_General_CP1_CI_AS') == (has(oldSelf.collation) ? oldSelf.collation : 'SQL_Latin1_General_CP1_CI_AS')").message("spec.collation is immutable: SQL Server takes it when its system databases are made; make another group and move the databases"))]
@@ -85,7 +87,7 @@ pub struct AvailabilityGroupSpec {
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub logins: Vec<Login>,
-    /// Who may connect to secondaries. All unless said.
+    /// Who may connect to secondaries. All unless said; No with edition Standard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secondary_connections: Option<SecondaryConnections>,
     /// When a secondary is promoted without being asked.

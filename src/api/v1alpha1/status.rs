@@ -87,6 +87,9 @@ pub struct ReplicaStatus {
     /// Its product version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Databases that are being copied whole to it although it has a copy: the log does not lead from that one on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reseeding: Vec<String>,
     /// What is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

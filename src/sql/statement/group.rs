@@ -10,11 +10,12 @@ use crate::model::{Mode, ReplicaName, name::literal};
 pub(super) fn create(members: &[(ReplicaName, Mode)], context: &Context<'_>) -> Vec<Batch> {
     let group = &context.group.name;
     let replicas: Vec<_> = members.iter().map(|(name, mode)| replica(name, *mode, context)).collect();
+    let basic = if context.group.is_basic() { "BASIC, " } else { "" };
     let create = format!(
         "\
 IF NOT EXISTS (SELECT 1 FROM sys.availability_groups AS g WHERE g.name = {})
 CREATE AVAILABILITY GROUP {}
-WITH (CLUSTER_TYPE = EXTERNAL, DB_FAILOVER = ON, REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT = 0)
+WITH ({basic}CLUSTER_TYPE = EXTERNAL, DB_FAILOVER = ON, REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT = 0)
 FOR REPLICA ON
     {};",
         group.literal(),
@@ -62,6 +63,21 @@ pub(super) fn remove_replica(name: &ReplicaName, context: &Context<'_>) -> Batch
     let text =
         format!("ALTER AVAILABILITY GROUP {} REMOVE REPLICA ON {};", context.group.name.quoted(), name.literal());
     Batch::new(Login::Act, text).within(15)
+}
+
+/// MODIFY REPLICA on the recorded primary.
+pub(super) fn set_mode(name: &ReplicaName, mode: Mode, epoch: u64, context: &Context<'_>) -> Batch {
+    let group = &context.group.name;
+    let lines = [
+        epoch_not_newer(group, epoch),
+        format!(
+            "ALTER AVAILABILITY GROUP {} MODIFY REPLICA ON {} WITH (AVAILABILITY_MODE = {});",
+            group.quoted(),
+            name.literal(),
+            mode.keyword()
+        ),
+    ];
+    Batch::new(Login::Act, in_turn(&lines)).within(15)
 }
 
 /// SET (REQUIRED_SYNCHRONIZED_SECONDARIES_TO_COMMIT) on the recorded primary.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `setup.rs` | Provision, SetPasswords, ImportPartner | `sa` |
 //! | `group.rs` | CreateGroup, Join | `sa` |
-//! | `group.rs` | AddReplica, RemoveReplica, SetCommitQuorum | `quorate_act` |
+//! | `group.rs` | AddReplica, RemoveReplica, SetMode, SetCommitQuorum | `quorate_act` |
 //! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
 //! | `database.rs` | CreateDatabase, AddDatabase, Resume, EnsureLogin, EnsureUsers | `sa` |
 //!
@@ -147,6 +147,7 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
         Step::Join { holds_data, .. } => Ok(group::join(*holds_data, context)),
         Step::AddReplica { replica, mode, .. } => one(group::add_replica(replica, *mode, context)),
         Step::RemoveReplica { replica, .. } => one(group::remove_replica(replica, context)),
+        Step::SetMode { replica, mode, epoch, .. } => one(group::set_mode(replica, *mode, *epoch, context)),
         Step::SetCommitQuorum { epoch, value, .. } => one(group::set_commit_quorum(*epoch, *value, context)),
         Step::StandDown { replica, epoch, unless_connected_to, admit, configuration_only } => one(role::stand_down(
             &role::StandDown {

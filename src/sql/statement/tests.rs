@@ -138,6 +138,12 @@ fn a_replica_is_added_and_removed_on_the_primary() {
 }
 
 #[test]
+fn a_mode_is_set_on_the_primary_of_this_epoch() {
+    let (primary, replica) = (replica("orders-a-0"), replica("orders-a-0"));
+    insta::assert_snapshot!(text(&Step::SetMode { primary, replica, mode: Mode::Synchronous, epoch: 7 }));
+}
+
+#[test]
 fn a_voter_stands_down_unless_connected_or_newer() {
     insta::assert_snapshot!(text(&Step::StandDown {
         replica: replica("orders-1"),

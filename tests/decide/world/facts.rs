@@ -69,6 +69,7 @@ impl World {
         GroupFacts {
             role: copy.role,
             failover_running: false,
+            basic: false,
             number: copy.number,
             commit_quorum: copy.commit_quorum,
             connected: self.connected(who).is_some(),

@@ -96,6 +96,7 @@ fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
         ("STANDIN_JOINS_RESOLVING", &mut switches.joins_resolving),
         ("STANDIN_SET_ROLE_NEEDS_PRIMARY", &mut switches.set_role_needs_primary),
         ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", &mut switches.yields_to_higher_numbers),
+        ("STANDIN_LOG_HELD_FOR_ABSENT_REPLICAS", &mut switches.log_held_for_absent_replicas),
     ] {
         turn(&variable, name, switch)?;
     }
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn a_switch_is_turned_by_its_variable_and_a_bad_value_is_named() {
         type Read = fn(&Switches) -> bool;
-        let all: [(&'static str, Read); 9] = [
+        let all: [(&'static str, Read); 10] = [
             ("STANDIN_FOLLOWS_LOWER_NUMBERS", |s| s.follows_lower_numbers),
             ("STANDIN_RESTARTS_AS_PRIMARY", |s| s.restarts_as_primary),
             ("STANDIN_CONFIGURATION_ONLY_ACCEPTS_OFFLINE", |s| s.configuration_only_accepts_offline),
@@ -280,6 +281,7 @@ mod tests {
             ("STANDIN_JOINS_RESOLVING", |s| s.joins_resolving),
             ("STANDIN_SET_ROLE_NEEDS_PRIMARY", |s| s.set_role_needs_primary),
             ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", |s| s.yields_to_higher_numbers),
+            ("STANDIN_LOG_HELD_FOR_ABSENT_REPLICAS", |s| s.log_held_for_absent_replicas),
         ];
         for (name, read) in all {
             for (word, on) in [("1", true), ("TRUE", true), ("on", true), ("0", false), ("No", false), ("off", false)] {

@@ -55,6 +55,9 @@ pub struct Switches {
     /// A primary that hears of a higher promotion from a partner becomes RESOLVING. It always does when a majority is
     /// needed for FAILOVER.
     pub yields_to_higher_numbers: bool,
+    /// A primary keeps its log for replicas that are away (`log_reuse_wait` AVAILABILITY_REPLICA); otherwise BACKUP LOG
+    /// truncates it, and they are copied anew when they return, as some saw on SQL Server 2025.
+    pub log_held_for_absent_replicas: bool,
 }
 
 impl Default for Switches {
@@ -73,6 +76,7 @@ impl Default for Switches {
             set_role_needs_primary: false,
             stuck_41104: None,
             yields_to_higher_numbers: false,
+            log_held_for_absent_replicas: true,
         }
     }
 }

@@ -100,6 +100,9 @@ pub struct Config {
     pub automated_backup_preference: u8,
     /// Created WITH (WRITE_LEASE_VALIDITY).
     pub external_lease: bool,
+    /// Created WITH (BASIC): `basic_features`.
+    #[serde(default)]
+    pub basic: bool,
 }
 
 impl Config {
@@ -115,7 +118,11 @@ impl Config {
 
     /// Votes that commit a configuration: two synchronous replicas are the documented exception, one is enough.
     pub fn majority(&self) -> usize {
-        let voters = self.voters().len();
+        Self::majority_of(self.voters().len())
+    }
+
+    /// The same for so many voters.
+    pub fn majority_of(voters: usize) -> usize {
         if voters == 2 { 1 } else { voters / 2 + 1 }
     }
 

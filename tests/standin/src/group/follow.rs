@@ -227,12 +227,16 @@ impl<'a> Following<'a> {
                     Ok(vec![position(&local)])
                 })
             }
-            Frame::Backups { database, log_chain, log_backup } => self.group.as_secondary(self.reign, |state| {
-                if state.copy.local.contains(&database) {
-                    self.shared.set_backups(&database, (log_chain, log_backup)).map_err(io::Error::other)?;
-                }
-                Ok(vec![])
-            }),
+            Frame::Backups { database, log_chain, log_backup, truncated } => {
+                let local = self.shared.database(&database);
+                self.group.as_secondary(self.reign, |state| {
+                    if let Some(local) = local.filter(|_| state.copy.local.contains(&database)) {
+                        self.shared.set_backups(&database, (log_chain, log_backup)).map_err(io::Error::other)?;
+                        local.truncate_log(truncated)?;
+                    }
+                    Ok(vec![])
+                })
+            }
             Frame::Image { database, lsn, fork, size } => self.image(database, lsn, fork, size),
             Frame::Chunk(chunk) => {
                 let Some(mut image) = self.arriving.take() else { return Err(io::Error::other("a chunk of nothing")) };

@@ -264,7 +264,7 @@ pub fn system_database(name: &str) -> Message {
     )
 }
 
-/// A database that may be added. Errors: 35238, 35249, 35280, 35244, 1475.
+/// A database that may be added. Errors: 35238, 35249, 35200, 35280, 35244, 1475.
 fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<Database>> {
     let Some(database) = shared.database(name) else {
         return Err(Message::new(
@@ -279,6 +279,17 @@ fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<
     let name = database.name();
     if SYSTEM.contains(&name) {
         return Err(system_database(name));
+    }
+    let (basic, full) = {
+        let committed = &group.state().committed;
+        (committed.basic, !committed.databases.is_empty() && !committed.databases.contains_key(name))
+    };
+    if basic && full {
+        let text = format!(
+            "Failed to add database '{name}' to availability group '{}'. The specified availability group is created with basic functionality and supports 1 database.",
+            group.name
+        );
+        return Err(Message::new(35_200, 16, text));
     }
     if group.state().committed.databases.contains_key(name) {
         return Err(Message::new(

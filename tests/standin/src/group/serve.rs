@@ -102,7 +102,7 @@ struct Sent {
     config: (i64, bool),
     records: BTreeMap<String, u64>,
     acknowledged: BTreeMap<String, u64>,
-    backups: BTreeMap<String, (bool, Option<i64>)>,
+    backups: BTreeMap<String, (bool, Option<i64>, u64)>,
 }
 
 /// One session.
@@ -214,10 +214,10 @@ impl Serving<'_> {
             for (name, position) in &mut sent.records {
                 let member = state.copy.config.databases.contains_key(name) && !state.copy.suspended.contains_key(name);
                 let Some(database) = self.shared.database(name).filter(|_| member) else { continue };
-                let backups = self.shared.backups(name);
+                let ((log_chain, log_backup), truncated) = (self.shared.backups(name), database.truncated());
+                let backups = (log_chain, log_backup, truncated);
                 if sent.backups.insert(name.clone(), backups) != Some(backups) {
-                    let (log_chain, log_backup) = backups;
-                    frames.push(Frame::Backups { database: name.clone(), log_chain, log_backup });
+                    frames.push(Frame::Backups { database: name.clone(), log_chain, log_backup, truncated });
                 }
                 let records = database.records_after(*position, BATCH);
                 let acknowledged = database.applied();
@@ -239,6 +239,7 @@ impl Serving<'_> {
             Frame::Accepted(number) => self.group.accepted(self.partner, self.id, number),
             Frame::Hardened { database, lsn, redone } => {
                 self.group.hardened(self.partner, self.id, &database, lsn, redone);
+                self.seeded(&database)?;
             }
             Frame::Position { database, forks } => return self.start(&database, &forks).await,
             Frame::Left { database } => {
@@ -314,15 +315,23 @@ impl Serving<'_> {
                 }
             })?;
         }
-        let now = self.shared.now();
-        self.with_state(|state| {
-            if let Some(row) = state.seeding.get_mut(index).filter(|row| row.failure == 0) {
-                (row.state, row.ended) = ("COMPLETED", Some(now));
-            }
-        })?;
         self.sent.records.insert(name.into(), lsn);
         self.sent.acknowledged.remove(name);
         Ok(())
+    }
+}
+
+impl Serving<'_> {
+    /// The target has put the image in place, and says how far it is.
+    fn seeded(&self, database: &str) -> io::Result<()> {
+        let now = self.shared.now();
+        self.with_state(|state| {
+            let rows = state.seeding.iter_mut();
+            let whole = rows.filter(|row| row.state == "SEEDING" && row.source && row.moved >= row.size);
+            for row in whole.filter(|row| row.database == database && row.partner == self.partner) {
+                (row.state, row.ended) = ("COMPLETED", Some(now));
+            }
+        })
     }
 }
 

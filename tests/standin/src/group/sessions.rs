@@ -89,6 +89,21 @@ impl Group {
         self.reconcile();
     }
 
+    /// The last record of a database's log that no replica needs any more.
+    pub fn not_needed(&self, database: &str) -> u64 {
+        let held = self.instance().is_ok_and(|shared| shared.faults.get().log_held_for_absent_replicas);
+        let state = self.state();
+        let others = state.copy.config.replicas.iter();
+        let others = others.filter(|(name, replica)| **name != self.me && replica.joined && replica.holds_data());
+        let hardened = others.filter_map(|(name, _)| {
+            let partner = state.partners.get(name).filter(|partner| partner.connected || held);
+            // Nobody has heard from it since this replica is primary: it may need all that there is.
+            let unknown = held.then_some(0);
+            partner.map(|partner| partner.hardened.get(database).copied().unwrap_or(0)).or(unknown)
+        });
+        hardened.min().unwrap_or(u64::MAX)
+    }
+
     /// A partner suspended a database.
     pub fn suspended(self: &Arc<Self>, partner: &str, session: u64, database: &str, reason: u8) {
         let mut state = self.state();

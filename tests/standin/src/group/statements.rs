@@ -110,6 +110,7 @@ async fn create(
     replicas: Vec<(String, ReplicaOptions)>,
 ) -> SqlResult<()> {
     supported(options)?;
+    super::valid::edition(shared, options.basic)?;
     let members = members(shared, name, replicas)?;
     let config = Config {
         number: 1 << 32 | 1,
@@ -121,8 +122,12 @@ async fn create(
         db_failover: options.db_failover.unwrap_or(false),
         failure_condition_level: options.failure_condition_level.unwrap_or(3),
         health_check_timeout: options.health_check_timeout.unwrap_or(30_000),
-        automated_backup_preference: backup_preference(options.automated_backup_preference.as_deref()),
+        automated_backup_preference: match options.automated_backup_preference.as_deref() {
+            None if options.basic => 0,
+            word => backup_preference(word),
+        },
         external_lease: options.write_lease_validity.is_some(),
+        basic: options.basic,
     };
     super::valid::check(shared, &config, "CREATE AVAILABILITY GROUP")?;
     let group = shared.add_group(name, Copy::new(config, true))?;
@@ -141,9 +146,6 @@ fn supported(options: &GroupOptions) -> SqlResult<()> {
     let external = options.cluster_type.as_deref() == Some("EXTERNAL");
     if !external {
         return Err(not_supported("A CLUSTER_TYPE other than EXTERNAL in CREATE AVAILABILITY GROUP"));
-    }
-    if options.basic {
-        return Err(not_supported("A BASIC availability group"));
     }
     if options.distributed {
         return Err(not_supported("A distributed availability group"));

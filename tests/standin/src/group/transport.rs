@@ -129,7 +129,7 @@ pub enum Frame {
         /// Everything up to here is acknowledged: redo it.
         acknowledged: u64,
     },
-    /// What a database says of its backups: a log chain exists, and when its log was backed up last.
+    /// What a database says of its backups: a log chain exists, when its log was backed up last, and what that truncated.
     Backups {
         /// Name.
         database: String,
@@ -137,6 +137,8 @@ pub enum Frame {
         log_chain: bool,
         /// Microseconds since 1970.
         log_backup: Option<i64>,
+        /// Records up to here are in no log any more.
+        truncated: u64,
     },
     /// Hardened up to here.
     Hardened {

@@ -123,9 +123,77 @@ pub fn check_timeout(name: &str, seconds: i64) -> SqlResult<()> {
     ))
 }
 
+/// 41199: Express and Web have no availability groups, Standard has basic ones only (SQL Server docs, "Editions and
+/// supported features", "Basic availability groups for a single database").
+pub fn edition(shared: &Arc<Shared>, basic: bool) -> SqlResult<()> {
+    let edition = shared.config.edition.as_str();
+    let without = ["Express", "Web"].iter().any(|word| edition.starts_with(word));
+    if without || (edition.starts_with("Standard") && !basic) { Err(not_in_this_edition("non-basic")) } else { Ok(()) }
+}
+
+fn not_in_this_edition(feature: &str) -> Message {
+    Message::new(
+        41_199,
+        16,
+        format!(
+            "The specified command is invalid because the Always On Availability Groups {feature} feature is not supported by this edition of SQL Server. For information about features supported by the editions of SQL Server, see SQL Server Books Online."
+        ),
+    )
+    .state(8)
+}
+
+/// 35233 and 35223: two replicas with data in a basic group, nine in any other; a configuration-only one does not count.
+fn replicas_allowed(config: &Config, operation: &str) -> SqlResult<()> {
+    let (most, kind) = if config.basic { (2, "with basic functionality") } else { (9, "") };
+    let data = config.replicas.values().filter(|replica| replica.holds_data()).count();
+    if data <= most {
+        return Ok(());
+    }
+    if operation == "CREATE AVAILABILITY GROUP" {
+        let text = format!(
+            "Cannot create an availability group containing {data} availability replica(s). The maximum number of availability replicas in an availability group {kind} is {most}. Reenter your CREATE AVAILABILITY GROUP command specifying fewer availability replicas."
+        );
+        return Err(Message::new(35_233, 16, text));
+    }
+    let text = format!(
+        "Cannot add 1 availability replica(s) to availability group '{}'. The availability group already contains {} replica(s), and the maximum number of replicas supported in an availability group is {most}.",
+        config.name,
+        data - 1
+    );
+    Err(Message::new(35_223, 16, text))
+}
+
+/// 35212: three synchronous replicas in 2017, five from 2019 on (SQL Server docs, "Availability modes", by version).
+fn synchronous_allowed(version: &str, config: &Config, operation: &str, synchronous: i64) -> SqlResult<()> {
+    let most = if version.starts_with("14.") { 3 } else { 5 };
+    if synchronous <= most {
+        return Ok(());
+    }
+    let text = format!(
+        "The {operation} operation is not allowed by the current availability group configuration. This operation would exceed the maximum number of {most} synchronous-commit availability replicas in availability group '{}'. Change one of the existing synchronous-commit replicas to the asynchronous-commit availability mode, and retry the operation.",
+        config.name
+    );
+    Err(Message::new(35_212, 16, text))
+}
+
+/// 41199: the secondary of a basic group is not readable, and backups are taken on the primary.
+fn basic_allowed(config: &Config) -> SqlResult<()> {
+    let readable = |replica: &ReplicaConfig| replica.holds_data() && replica.secondary_connections != 0;
+    if config.basic && config.replicas.values().any(readable) {
+        return Err(not_in_this_edition("allow_connections"));
+    }
+    if config.basic && config.automated_backup_preference != 0 {
+        return Err(not_in_this_edition("automated_backup_preference"));
+    }
+    Ok(())
+}
+
 /// What every configuration must satisfy.
 pub fn check(shared: &Arc<Shared>, config: &Config, operation: &str) -> SqlResult<()> {
+    replicas_allowed(config, operation)?;
+    basic_allowed(config)?;
     let synchronous = config.replicas.values().filter(|replica| replica.availability_mode == 1).count() as i64;
+    synchronous_allowed(&shared.config.version, config, operation, synchronous)?;
     let witnesses = config.replicas.values().filter(|replica| replica.availability_mode == 4).count();
     if witnesses > 1 {
         return Err(Message::new(

@@ -40,9 +40,11 @@ impl Group {
     /// Commits the pending configuration when a majority accepted it.
     pub fn tally(&self, state: &mut State) -> bool {
         let Some(pending) = &state.pending else { return false };
-        let voters = pending.config.voters();
+        // The primary's own vote counts, whatever its availability mode.
+        let mut voters = pending.config.voters();
+        voters.insert(self.me.as_str());
         let votes = pending.accepted.iter().filter(|name| voters.contains(name.as_str())).count();
-        if votes < pending.config.majority() {
+        if votes < Config::majority_of(voters.len()) {
             return false;
         }
         state.committed = pending.config.clone();
@@ -87,10 +89,14 @@ impl Group {
             replica.joined = true;
         }
         let replicas = config.replicas.clone();
+        // An asynchronous primary waits for nobody, whatever the modes of its secondaries are, and nobody is ever marked
+        // SYNCHRONIZED with it (SQL Server docs, "Availability modes").
+        let synchronous = replicas.get(&self.me).is_some_and(|own| own.availability_mode == 1);
         for (name, database) in &mut config.databases {
             let mut synchronized = BTreeSet::from([self.me.clone()]);
             let candidates = state.partners.keys().filter(|partner| {
-                replicas.get(*partner).is_some_and(|replica| replica.availability_mode == 1 && replica.joined)
+                let replica = replicas.get(*partner);
+                synchronous && replica.is_some_and(|replica| replica.availability_mode == 1 && replica.joined)
             });
             synchronized.extend(candidates.filter(|partner| self.caught_up(state, partner, name, database)).cloned());
             database.synchronized = synchronized;

@@ -309,7 +309,8 @@ impl Instance {
         self.0.change_entry(name, |entry| entry.log_chain = entry.full)
     }
 
-    /// BACKUP LOG at `now`, microseconds since 1970; 4208 in SIMPLE, 4214 without a chain.
+    /// BACKUP LOG at `now`, microseconds since 1970, truncates the log as far as no replica needs it; 4208 in SIMPLE, 4214
+    /// without a chain.
     pub async fn backup_log(&self, name: &str, now: i64) -> SqlResult<()> {
         let database = self.0.database(name).ok_or_else(|| unknown(name))?;
         let name = database.name();
@@ -333,7 +334,9 @@ impl Instance {
             None => return Err(unknown(name)),
         }
         self.0.change_entry(name, |entry| entry.log_backup = Some(now))?;
-        if let Some(group) = self.0.group_of(name) {
+        let group = self.0.group_of(name);
+        database.truncate_log(group.as_ref().map_or(u64::MAX, |group| group.not_needed(name))).map_err(disk_error)?;
+        if let Some(group) = group {
             group.touch();
         }
         Ok(())

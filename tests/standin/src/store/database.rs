@@ -227,14 +227,42 @@ impl Database {
         if files.since_image < IMAGE_DUE.max(files.image.1) || files.applied == files.image.0 {
             return Ok(());
         }
+        self.write_image(files)?;
+        files.log.forget(files.image.0.saturating_sub(KEPT));
+        files.log.rewrite(&self.disk, &log_name(&self.name))
+    }
+
+    /// Truncates the log: what is committed here and not needed by others is in the image only.
+    pub fn truncate_log(&self, not_needed: u64) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        let upto = not_needed.min(files.applied);
+        if upto <= files.log.base {
+            return Ok(());
+        }
+        if files.image.0 < upto {
+            if !files.write.is_autocommit() {
+                // The open transaction is in the way of an image; the next log backup will do it.
+                return Ok(());
+            }
+            self.write_image(&mut files)?;
+        }
+        files.log.forget(upto);
+        files.log.rewrite(&self.disk, &log_name(&self.name))
+    }
+
+    /// Records up to here are in no log any more.
+    pub fn truncated(&self) -> u64 {
+        lock(&self.files).log.base
+    }
+
+    fn write_image(&self, files: &mut Files) -> io::Result<()> {
         let bytes = files.dump().map_err(io::Error::other)?;
         let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
         let image = Image { lsn: files.applied, fork, bytes };
         image.write(&self.disk, &self.name)?;
         files.image = (image.lsn, image.bytes.len() as u64);
         files.since_image = 0;
-        files.log.forget(image.lsn.saturating_sub(KEPT));
-        files.log.rewrite(&self.disk, &log_name(&self.name))
+        Ok(())
     }
 
     /// Commits records up to `lsn` in SQLite.

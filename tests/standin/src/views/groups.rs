@@ -94,7 +94,7 @@ fn groups(state: &State, _: &str) -> Rows {
             preference,
             preference_desc,
             int(1),
-            Value::Bit(false),
+            Value::Bit(config.basic),
             Value::Bit(false),
             Value::Bit(config.db_failover),
             Value::Bit(false),

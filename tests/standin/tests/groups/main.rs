@@ -7,6 +7,7 @@ mod crashes;
 mod histories;
 mod roles;
 mod seeding;
+mod truncation;
 
 use cluster::{ASYNC, Cluster, SYNC, WITNESS};
 use standin::{ddl::GroupStatement, faults::FailoverEngine, group::roles::Role};

@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod databases;
+mod editions;
 mod flow;
 mod groups;
 mod queries;
@@ -48,12 +49,18 @@ impl Network for Nowhere {
 pub const PASSWORD: &str = "Secret-1-word";
 
 pub async fn start(disk: &Disk, version: &str) -> Server {
+    start_edition(disk, version, "developer").await
+}
+
+/// `pid`: `MSSQL_PID`.
+pub async fn start_edition(disk: &Disk, version: &str, pid: &str) -> Server {
+    let (edition, engine_edition) = crate::instance::edition(pid).unwrap();
     Server::start(ServerOptions {
         config: Config {
             server_name: "sql-0".into(),
             version: version.into(),
-            edition: "Developer Edition (64-bit)".into(),
-            engine_edition: 3,
+            edition: edition.into(),
+            engine_edition,
             hadr_enabled: true,
             disk: disk.clone(),
             collation: "SQL_Latin1_General_CP1_CI_AS".into(),
