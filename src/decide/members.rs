@@ -288,7 +288,7 @@ fn condition(view: &View<'_>) -> (Reason, String) {
             let since = replica.silent_since.map(utc).map_or_else(String::new, |since| format!(" since {since}"));
             Some((Reason::ReplicaDown, format!("{name} does not answer{since}")))
         } else if !is_following(view, name, primary) {
-            Some((Reason::Rejoining, format!("{name} does not follow {primary} yet")))
+            Some((Reason::Rejoining, not_following(view, name)))
         } else if let Some(database) = databases::copied_to(view, name).next() {
             Some((Reason::Seeding, format!("{database} is being copied whole to {name}")))
         } else if mode_of(view, name) == Mode::Synchronous && !own.synchronized(name) {
@@ -316,6 +316,22 @@ fn condition(view: &View<'_>) -> (Reason, String) {
         return (Reason::LoginMissing, message);
     }
     (Reason::Healthy, String::new())
+}
+
+/// Why a member that answers does not follow. One that was left behind by a forced failover, and knows more than its primary
+/// does, is let in by no cure but the one that discards what it has.
+fn not_following(view: &View<'_>, name: &ReplicaName) -> String {
+    let (record, primary) = (view.record, &view.record.primary);
+    let knows_more = view.seen.member(name).zip(view.primary()).is_some_and(|(it, own)| it.number > own.number);
+    if record.apart.contains_key(name) && knows_more && !record.may_discard() {
+        return format!(
+            "{name} was left behind by the forced failover to {primary} and holds a higher number, so that it does not get \
+             back; to go on: save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [{}] there, \
+             and it joins anew",
+            view.seen.group.name
+        );
+    }
+    format!("{name} does not follow {primary} yet")
 }
 
 /// Opens the election of a planned switchover.

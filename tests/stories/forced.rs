@@ -90,3 +90,98 @@ async fn the_request_said_so(engine: FailoverEngine) {
 fn a_forced_failover_that_says_so_resumes_the_old_primary_by_itself() {
     with_each_engine(the_request_said_so);
 }
+
+/// Both synchronous replicas lose their power; only the asynchronous one is left, and is forced.
+async fn only_the_asynchronous_one_is_left(setup: Setup, behind: bool, resume: bool) -> (Stage, Vec<String>) {
+    let stage = Stage::ready(setup.spec(|spec| {
+        spec["synchronous"]["replicas"] = 2.into();
+        spec["asynchronous"] = serde_json::json!({ "replicas": 1 });
+    }))
+    .await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    let node = |pod: &str| stage.node_of(pod).unwrap();
+    let (nodes, own) = ([node("orders-0"), node("orders-1")], node("orders-a-0"));
+    if behind {
+        // It misses two changes of the primary, and its number stays below theirs.
+        stage.node_off(&own);
+        for (name, target) in [("there", "orders-1"), ("back", "orders-0")] {
+            stage.ask(name, target);
+            stage.until("moved", seconds(60), |stage| stage.answer(name) == Some(true)).await;
+        }
+    }
+    client.stop().await;
+    nodes.iter().for_each(|node| stage.node_off(node));
+    if behind {
+        stage.node_on(&own);
+    }
+    stage.pass(seconds(60)).await;
+    let blocked = Some(("True".to_owned(), "TooFewAnswers".to_owned()));
+    stage.check(stage.condition("FailoverBlocked") == blocked, "an asynchronous replica is never promoted by itself");
+    stage.force("now", "orders-a-0", stage.election()["epoch"].as_u64().unwrap(), resume);
+    stage.until("forced", seconds(30), |stage| stage.answer("now") == Some(true)).await;
+    let survived = stage.rows_on("orders-a-0").await.unwrap();
+    stage.ledger.accept_loss(&survived);
+    (stage, nodes.to_vec())
+}
+
+fn mode_of(stage: &Stage, name: &str) -> String {
+    let group = stage.group();
+    let replicas = group["status"]["replicas"].as_array().unwrap();
+    let line = replicas.iter().find(|line| line["name"] == name).unwrap();
+    line["mode"].as_str().unwrap().to_owned()
+}
+
+/// No secondary is SYNCHRONIZED with an asynchronous primary: it is made synchronous for as long as it is the primary.
+async fn hands_back(engine: FailoverEngine) {
+    let (stage, nodes) = only_the_asynchronous_one_is_left(Setup::new(93).engine(engine), false, true).await;
+    let client = stage.client(2, OFTEN);
+    stage.until("writes go on", seconds(30), |stage| stage.ledger.acknowledged() > 50).await;
+    nodes.iter().for_each(|node| stage.node_on(node));
+    stage.becomes_ready().await;
+    assert_eq!((stage.primary(), mode_of(&stage, "orders-a-0")), ("orders-a-0".into(), "Synchronous".into()));
+    stage.ask("home", "orders-0");
+    stage.until("handed back", seconds(60), |stage| stage.answer("home") == Some(true)).await;
+    stage.until("as before", seconds(60), |stage| mode_of(stage, "orders-a-0") == "Asynchronous").await;
+    stage.ends_well(seconds(120), vec![client]).await;
+    assert_eq!(stage.election()["voters"], serde_json::json!(["orders-0", "orders-1"]));
+}
+
+#[test]
+fn an_asynchronous_replica_that_was_forced_serves_and_hands_back_without_loss() {
+    with_each_engine(hands_back);
+}
+
+/// Where nobody follows a lower number, whoever was left behind with a higher one is let in by no cure.
+fn no_lower_numbers(seed: u64) -> Setup {
+    Setup::new(seed).switch(|switches| switches.follows_lower_numbers = false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_left_behind_with_a_higher_number_join_anew_when_the_request_said_that_they_may_lose() {
+    let (stage, nodes) = only_the_asynchronous_one_is_left(no_lower_numbers(94), true, true).await;
+    let client = stage.client(2, OFTEN);
+    nodes.iter().for_each(|node| stage.node_on(node));
+    stage.becomes_ready_within(seconds(600)).await;
+    stage.check(stage.events("RejoiningAnew").len() == 2, "each left and joined anew, announced");
+    stage.ends_well(seconds(60), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-a-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_left_behind_with_a_higher_number_wait_for_a_person_who_is_told_what_to_do() {
+    let (stage, nodes) = only_the_asynchronous_one_is_left(no_lower_numbers(95), true, false).await;
+    let client = stage.client(2, OFTEN);
+    nodes.iter().for_each(|node| stage.node_on(node));
+    stage.pass(seconds(600)).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    let wanted = "save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [orders] there";
+    stage.check(!stage.is_ready() && told.contains(wanted), &told);
+    stage.check(stage.events("RejoiningAnew").is_empty(), "nobody said that they may lose anything");
+    for pod in ["orders-0", "orders-1"] {
+        let person = stage.connection("person", &direct(pod)).in_master();
+        person.run("DROP AVAILABILITY GROUP [orders];").await.unwrap();
+    }
+    stage.ends_well(seconds(120), vec![client]).await;
+    assert_eq!(stage.primary(), "orders-a-0");
+}

@@ -236,3 +236,29 @@ async fn a_request_that_is_applied_again_does_nothing() {
     stage.check(stage.election()["epoch"] == epoch && stage.primary() == "orders-0", "it was done once");
     stage.ends_well(seconds(60), vec![]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn volumes_grow_with_the_spec_without_a_restart_and_those_of_later_replicas_are_as_large() {
+    let stage = Stage::ready(Setup::new(191)).await;
+    let client = stage.client(1, OFTEN);
+    let sizes = |stage: &Stage| -> Vec<String> {
+        let claims = stage.plane.api.all("persistentvolumeclaims", "shop");
+        let size = |claim: &std::sync::Arc<serde_json::Value>| {
+            let request = &claim["spec"]["resources"]["requests"]["storage"];
+            format!("{} {}", claim["metadata"]["name"].as_str().unwrap(), request.as_str().unwrap())
+        };
+        claims.iter().map(size).collect()
+    };
+    let pods =
+        || stage.plane.api.all("pods", "shop").iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>();
+    let before = pods();
+    stage.change(|spec| spec["storage"]["size"] = "20Gi".into());
+    let grown = |stage: &Stage| sizes(stage).iter().all(|size| size.ends_with(" 20Gi"));
+    stage.until("grown", seconds(30), grown).await;
+    stage.pass(seconds(10)).await;
+    stage.check(pods() == before && stage.is_ready(), "no pod was restarted");
+    stage.change(|spec| spec["synchronous"]["replicas"] = 4.into());
+    becomes(&stage, 4, "2").await;
+    stage.until("the new one, too", seconds(60), |stage| sizes(stage).len() == 4 && grown(stage)).await;
+    stage.ends_well(seconds(60), vec![client]).await;
+}

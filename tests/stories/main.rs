@@ -12,6 +12,7 @@ mod world;
 
 mod api_server;
 mod backups;
+mod blocked;
 mod connections;
 mod crashes;
 mod failover;
@@ -24,6 +25,7 @@ mod nodes;
 mod operator;
 mod operators;
 mod passwords;
+mod readers;
 mod requirements;
 mod returns;
 mod tables;

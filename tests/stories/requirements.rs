@@ -121,5 +121,9 @@ async fn a_group_of_edition_standard_is_a_basic_one_and_stays_one() {
     }
     stage.check(basic(&stage), "a later edition does not change what the group is");
     stage.change(|spec| spec["databases"] = json!([{ "name": "orders" }]));
-    stage.ends_well(seconds(60), vec![client]).await;
+    client.stop().await;
+    stage.becomes_ready().await;
+    let rows = stage.rows_on(&stage.primary()).await.unwrap();
+    stage.ledger.compare(&stage.primary(), &stage.ledger.rows(crate::stage::ledger::Told::Acknowledged), &rows);
+    stage.rests().await;
 }

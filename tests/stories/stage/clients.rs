@@ -193,7 +193,7 @@ impl Stage {
             target,
             led_to,
             host: self.host.clone(),
-            fickle: name.starts_with("orders-rw"),
+            fickle: ["orders-rw", "orders-ro"].iter().any(|service| name.starts_with(service)),
         }
     }
 
