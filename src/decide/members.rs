@@ -326,8 +326,8 @@ fn not_following(view: &View<'_>, name: &ReplicaName) -> String {
     if record.apart.contains_key(name) && knows_more && !record.may_discard() {
         return format!(
             "{name} was left behind by the forced failover to {primary} and holds a higher number, so that it does not get \
-             back; to go on: save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [{}] there, \
-             and it joins anew",
+             back; to go on: save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [{}] \
+             and DROP DATABASE there, and it joins anew",
             view.seen.group.name
         );
     }

@@ -1,9 +1,9 @@
 //! Who is a member, and in which mode: the configuration follows the spec, one statement on the primary at a time.
 
 use super::{
-    Record, commit_quorum,
+    Record, commit_quorum, databases,
     diagnose::{View, follows},
-    observation::GroupFacts,
+    observation::{GroupDatabase, GroupFacts},
     plan::Step,
     promote::mode_of,
     requirements, setup,
@@ -28,13 +28,16 @@ pub fn joins(view: &View<'_>, record: &mut Record) -> Vec<Step> {
 }
 
 /// JOIN said again, for its GRANT: a process that ended between the two leaves a secondary that may not be seeded, and
-/// nothing shows it but a database that does not come.
+/// nothing shows it but a copy that does not come.
 pub fn seeding_allowed(view: &View<'_>) -> Vec<Step> {
     let primary = &view.record.primary;
     let members = view.seen.members().filter(|(name, facts, group)| {
+        let comes = |database| databases::copied_to(view, name).any(|copied| copied == database);
+        let absent = |database, copy: &GroupDatabase| copy.local.is_none() || !facts.databases.contains_key(database);
+        let mut copies = group.databases.iter();
         follows(group, primary)
             && mode_of(view, name).holds_data()
-            && group.databases.keys().any(|database| !facts.databases.contains_key(database))
+            && copies.any(|(database, copy)| absent(database, copy) && !comes(database))
     });
     members.map(|(name, _, _)| Step::Join { replica: name.clone(), holds_data: true }).collect()
 }

@@ -175,12 +175,12 @@ async fn replicas_left_behind_with_a_higher_number_wait_for_a_person_who_is_told
     nodes.iter().for_each(|node| stage.node_on(node));
     stage.pass(seconds(600)).await;
     let told = stage.group()["status"]["conditions"].to_string();
-    let wanted = "save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [orders] there";
+    let wanted = "save what only it has (a snapshot of the volume), then say DROP AVAILABILITY GROUP [orders] and DROP DATABASE there";
     stage.check(!stage.is_ready() && told.contains(wanted), &told);
     stage.check(stage.events("RejoiningAnew").is_empty(), "nobody said that they may lose anything");
     for pod in ["orders-0", "orders-1"] {
         let person = stage.connection("person", &direct(pod)).in_master();
-        person.run("DROP AVAILABILITY GROUP [orders];").await.unwrap();
+        person.run("DROP AVAILABILITY GROUP [orders]; DROP DATABASE [orders];").await.unwrap();
     }
     stage.ends_well(seconds(120), vec![client]).await;
     assert_eq!(stage.primary(), "orders-a-0");

@@ -291,7 +291,9 @@ impl<'a> Following<'a> {
         let new: Vec<String> = config.databases.keys().filter(|name| !self.told.contains(name)).cloned().collect();
         for database in new {
             self.told.push(database.clone());
-            answers.push(self.first_position(database)?);
+            let position = self.first_position(database)?;
+            answers.extend(self.suspensions()?);
+            answers.push(position);
         }
         Ok(answers)
     }
@@ -303,7 +305,9 @@ impl<'a> Following<'a> {
         let automatic =
             |state: &State| state.copy.config.replicas.get(&self.group.me).is_some_and(|own| own.seeding_mode == 0);
         let forks = self.group.as_secondary(self.reign, |state| {
-            let id = state.copy.config.databases.get(&database).map(|config| config.id);
+            let config = state.copy.config.databases.get(&database);
+            let pending = config.is_some_and(|config| config.pending_suspend.contains(&self.group.me));
+            let id = config.map(|config| config.id);
             let left = !state.copy.local.contains(&database) && self.shared.left(&database) == id && id.is_some();
             let asked = state.copy.asked.get(&database).copied();
             if asked == Some(false) && there.is_some() {
@@ -314,6 +318,7 @@ impl<'a> Following<'a> {
                 let adopt = |copy: &mut super::Copy| {
                     copy.asked.remove(&database);
                     copy.local.insert(database.clone());
+                    copy.suspended.extend(pending.then(|| (database.clone(), 1)));
                 };
                 self.group.persist(state, adopt).map_err(io::Error::other)?;
                 self.shared.set_restoring(&database, None).map_err(io::Error::other)?;

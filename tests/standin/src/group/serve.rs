@@ -272,6 +272,13 @@ impl Serving<'_> {
         self.sent.records.remove(name);
         self.sent.backups.remove(name);
         let Some(database) = self.shared.database(name) else { return Ok(()) };
+        let suspended = |state: &mut State| {
+            state.partners.get(self.partner).is_some_and(|entry| entry.suspended.contains_key(name))
+        };
+        if self.with_state(suspended)? {
+            // What only a suspended copy has stays there until it is resumed; it opens its session anew then.
+            return Ok(());
+        }
         let common = self.with_state(|state| {
             let common = if forks.is_empty() { None } else { database.common(forks) };
             let automatic = state.committed.replicas.get(self.partner).is_some_and(|replica| replica.seeding_mode == 0);

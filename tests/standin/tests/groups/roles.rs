@@ -103,6 +103,8 @@ async fn a_forced_failover_suspends_the_others_until_each_is_resumed() {
     assert!(cluster.write("sql-0", 1).await.unwrap());
     cluster.net.isolate("sql-0");
     assert_eq!(cluster.write("sql-0", 2).await, Ok(false));
+    let end = |cluster: &Cluster| cluster.running["sql-0"].shared().database(DATABASE).unwrap().end();
+    let alone = end(&cluster);
     cluster.statement("sql-1", GroupStatement::ForceFailover).await.unwrap();
     cluster.until("primary", |c| c.role("sql-1") == Some(Role::Primary)).await;
     cluster.set_commit_quorum("sql-1", 0).await.unwrap();
@@ -118,6 +120,14 @@ async fn a_forced_failover_suspends_the_others_until_each_is_resumed() {
     cluster.until("seen", |c| c.group("sql-1").databases[DATABASE].remote["sql-0"].suspended == Some(1)).await;
     assert_eq!(cluster.rows("sql-0").await.unwrap_err().number, 976);
     assert_eq!(number(cluster.statement("sql-0", GroupStatement::Failover).await), 41_142);
+    // Leaving the group and joining it anew resumes nothing.
+    cluster.statement("sql-0", GroupStatement::Offline).await.unwrap();
+    cluster.until("resolving", |c| c.role("sql-0") == Some(Role::Resolving)).await;
+    cluster.statement("sql-0", GroupStatement::Drop).await.unwrap();
+    cluster.join("sql-0").await.unwrap();
+    cluster.statement("sql-0", GroupStatement::GrantCreateAnyDatabase).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(end(&cluster), alone, "what it had alone is still there");
     for name in ["sql-0", "sql-2"] {
         cluster.running[name].execute_hadr(DATABASE, standin::ddl::HadrStatement::Resume).await.unwrap();
     }
