@@ -96,6 +96,9 @@ fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
         ("STANDIN_JOINS_RESOLVING", &mut switches.joins_resolving),
         ("STANDIN_SET_ROLE_NEEDS_PRIMARY", &mut switches.set_role_needs_primary),
         ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", &mut switches.yields_to_higher_numbers),
+        ("STANDIN_ALTER_TRIGGER_ENABLES", &mut switches.alter_trigger_enables),
+        ("STANDIN_LOGON_TRIGGERS_FIRE_FOR_POOLS", &mut switches.logon_triggers_fire_for_pools),
+        ("STANDIN_OUTSIDE_GROUPS_PRIMARY_IS_NULL", &mut switches.outside_groups_primary_is_null),
     ] {
         turn(&variable, name, switch)?;
     }

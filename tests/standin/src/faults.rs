@@ -55,6 +55,13 @@ pub struct Switches {
     /// A primary that hears of a higher promotion from a partner becomes RESOLVING. It always does when a majority is
     /// needed for FAILOVER.
     pub yields_to_higher_numbers: bool,
+    /// ALTER TRIGGER enables a trigger that was disabled; otherwise it stays so.
+    pub alter_trigger_enables: bool,
+    /// Logon triggers fire when a pooled connection changes hands, too.
+    pub logon_triggers_fire_for_pools: bool,
+    /// sys.fn_hadr_is_primary_replica of a database that is in no group is NULL; otherwise 0, as the documentation says of
+    /// everything that is not a primary replica.
+    pub outside_groups_primary_is_null: bool,
 }
 
 impl Default for Switches {
@@ -73,6 +80,9 @@ impl Default for Switches {
             set_role_needs_primary: false,
             stuck_41104: None,
             yields_to_higher_numbers: false,
+            alter_trigger_enables: true,
+            logon_triggers_fire_for_pools: false,
+            outside_groups_primary_is_null: false,
         }
     }
 }

@@ -236,6 +236,7 @@ impl Session {
         match statement {
             Statement::Object(statement) => self.object_statement(statement, out).await,
             Statement::Security(statement) => self.security_statement(statement).await,
+            Statement::Trigger(statement) => self.trigger_statement(statement),
             Statement::Database(statement) => {
                 self.database_outside_transaction(statement)?;
                 self.database_statement(statement, out).await

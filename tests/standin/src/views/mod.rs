@@ -9,6 +9,8 @@ mod objects;
 mod principals;
 mod security;
 mod server;
+mod sessions;
+mod triggers;
 
 use crate::{
     errors::{Message, SqlResult},
@@ -20,6 +22,8 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
+
+pub use sessions::SYSTEM_SESSIONS;
 
 /// Rows of a view.
 pub type Rows = Vec<Vec<Value>>;
@@ -56,6 +60,8 @@ fn all() -> impl Iterator<Item = &'static View> {
         security::VIEWS,
         principals::VIEWS,
         server::VIEWS,
+        sessions::VIEWS,
+        triggers::VIEWS,
         objects::VIEWS,
     ]
     .into_iter()

@@ -249,6 +249,9 @@ impl Emitter<'_> {
             let first = arguments.first().and_then(|piece| piece.kind);
             return Ok(Piece::new(format!("tsql_{name}({list})"), kind.or(first)));
         }
+        if name == "eventdata" {
+            return Err(not_supported("EVENTDATA, as XML is not,"));
+        }
         Err(Message::new(195, 15, format!("'{name}' is not a recognized built-in function name.")).state(10))
     }
 

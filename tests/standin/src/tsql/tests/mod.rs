@@ -8,7 +8,9 @@ mod groups;
 mod queries;
 mod replicas;
 mod server;
+mod sessions;
 mod setup;
+mod triggers;
 mod views;
 
 use crate::{
