@@ -24,6 +24,7 @@ const STATE: &[(&str, Option<SqlType>)] = &[
     ("suser_sname", Some(SqlType::NVarChar(128))),
     ("original_login", Some(SqlType::NVarChar(128))),
     ("system_user", Some(SqlType::NVarChar(128))),
+    ("loginproperty", Some(SqlType::Variant)),
     ("user_id", Some(SqlType::Int)),
     ("database_principal_id", Some(SqlType::Int)),
     ("user_name", Some(SqlType::NVarChar(128))),

@@ -106,6 +106,7 @@ impl State {
             },
             "original_login" => Some(text(&self.original)),
             "system_user" => Some(text(&self.login)),
+            "loginproperty" => Some(self.login_property(&asked, &argument(arguments, 1))),
             "is_srvrolemember" => {
                 let role = argument(arguments, 0);
                 let who = if arguments.len() > 1 { argument(arguments, 1) } else { self.login.clone() };

@@ -1,7 +1,10 @@
-//! SERVERPROPERTY and DATABASEPROPERTYEX.
+//! SERVERPROPERTY, DATABASEPROPERTYEX and LOGINPROPERTY.
 
 use super::{State, text};
-use crate::tsql::functions::plain_text;
+use crate::{
+    catalog::{LoginKind, On},
+    tsql::functions::plain_text,
+};
 use rusqlite::types::Value as Lite;
 
 impl State {
@@ -14,6 +17,24 @@ impl State {
             "updateability" => text("READ_WRITE"),
             "useraccess" => text("MULTI_USER"),
             "collation" => text(&self.server.instance.config().collation),
+            _ => Lite::Null,
+        }
+    }
+
+    /// LOGINPROPERTY (SQL Server docs); NULL for what is not known, and for the hash without CONTROL SERVER.
+    pub(super) fn login_property(&self, name: &str, property: &str) -> Lite {
+        let own = name.eq_ignore_ascii_case(&self.login);
+        let found = self.data.login(name).filter(|login| login.kind == LoginKind::Sql);
+        let Some(login) = found.filter(|login| own || self.data.sees(&self.login, &On::Login(login.id))) else {
+            return Lite::Null;
+        };
+        let sees_hash = self.holds("CONTROL SERVER", &On::Server);
+        match property.to_lowercase().as_str() {
+            "passwordhash" if sees_hash => login.hash.clone().map_or(Lite::Null, Lite::Blob),
+            "passwordhashalgorithm" => Lite::Integer(2),
+            "defaultdatabase" => text(&login.default_database),
+            "defaultlanguage" => text("us_english"),
+            "isexpired" | "islocked" | "ismustchange" | "badpasswordcount" | "historylength" => Lite::Integer(0),
             _ => Lite::Null,
         }
     }
