@@ -52,6 +52,12 @@ impl Owner for GroupOwner {
         self.0.state().fork
     }
 
+    fn now(&self) -> i64 {
+        let now = self.0.instance().map(|shared| shared.now()).unwrap_or_else(|_| std::time::SystemTime::now());
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    }
+
     fn hardened(&self) {
         self.0.touch();
     }

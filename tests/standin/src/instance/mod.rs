@@ -85,11 +85,21 @@ pub struct DatabaseEntry {
     /// Start of the last log backup, microseconds since 1970.
     #[serde(default)]
     pub log_backup: Option<i64>,
+    /// The log is backed up to here.
+    #[serde(default)]
+    pub backed_up: u64,
     /// Left a group as a secondary: RESTORING until dropped or joined again.
     pub restoring: bool,
     /// `group_database_id` that it had in the group it left.
     #[serde(default)]
     pub left: Option<Uuid>,
+}
+
+impl DatabaseEntry {
+    /// A new database, in the FULL recovery model or else SIMPLE.
+    pub fn new(id: i32, full: bool) -> Self {
+        Self { id, full, log_chain: false, log_backup: None, backed_up: 0, restoring: false, left: None }
+    }
 }
 
 /// The inside of an instance.
@@ -276,19 +286,28 @@ impl Instance {
             return Err(Message::new(5058, 16, "Option 'RECOVERY' cannot be set in database 'tempdb'."));
         }
         self.not_restoring(name)?;
-        if !full && self.0.group_of(name).is_some() {
-            return Err(Message::new(
-                1468,
-                16,
-                format!(
-                    "The operation cannot be performed on database \"{name}\" because it is involved in a database mirroring session or an availability group. Some operations are not allowed on a database that is participating in a database mirroring session or in an availability group."
-                ),
-            ));
+        if !full {
+            self.not_in_group(name)?;
         }
         self.0.change_entry(name, |entry| {
             entry.log_chain &= full;
             entry.full = full;
         })
+    }
+
+    /// 1468: what a database in a group cannot be told.
+    pub fn not_in_group(&self, name: &str) -> SqlResult<()> {
+        let Some(database) = self.0.database(name).filter(|database| self.0.group_of(database.name()).is_some()) else {
+            return Ok(());
+        };
+        Err(Message::new(
+            1468,
+            16,
+            format!(
+                "The operation cannot be performed on database \"{}\" because it is involved in a database mirroring session or an availability group. Some operations are not allowed on a database that is participating in a database mirroring session or in an availability group.",
+                database.name()
+            ),
+        ))
     }
 
     /// 5052: what ALTER DATABASE changes can be changed in a database that is RESTORING no more than it can be opened.
@@ -306,7 +325,13 @@ impl Instance {
         let database = self.0.database(name).ok_or_else(|| unknown(name))?;
         let name = database.name();
         self.on_primary(name)?;
-        self.0.change_entry(name, |entry| entry.log_chain = entry.full)
+        let end = database.end();
+        self.0.change_entry(name, |entry| {
+            if entry.full && !entry.log_chain {
+                // The chain begins here: what is before is in the backup.
+                (entry.log_chain, entry.backed_up) = (true, end);
+            }
+        })
     }
 
     /// BACKUP LOG at `now`, microseconds since 1970; 4208 in SIMPLE, 4214 without a chain.
@@ -332,7 +357,8 @@ impl Instance {
             Some(_) => {}
             None => return Err(unknown(name)),
         }
-        self.0.change_entry(name, |entry| entry.log_backup = Some(now))?;
+        let end = database.end();
+        self.0.change_entry(name, |entry| (entry.log_backup, entry.backed_up) = (Some(now), end))?;
         if let Some(group) = self.0.group_of(name) {
             group.touch();
         }

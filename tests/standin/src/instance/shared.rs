@@ -55,10 +55,7 @@ impl Shared {
         for name in SYSTEM {
             if !self.entries().contains_key(name) {
                 let id = self.entries().len() as i32 + 1;
-                self.entries().insert(
-                    name.into(),
-                    DatabaseEntry { id, full: false, log_chain: false, log_backup: None, restoring: false, left: None },
-                );
+                self.entries().insert(name.into(), DatabaseEntry::new(id, false));
             }
         }
         self.save_entries()?;
@@ -91,10 +88,7 @@ impl Shared {
         }
         let database = Database::open(&self.config.disk, name, true)?;
         let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
-        self.entries().insert(
-            name.into(),
-            DatabaseEntry { id, full: true, log_chain: false, log_backup: None, restoring: false, left: None },
-        );
+        self.entries().insert(name.into(), DatabaseEntry::new(id, true));
         self.databases().insert(name.into(), database.clone());
         self.save_entries()?;
         Ok(database)

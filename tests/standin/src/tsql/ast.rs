@@ -309,6 +309,8 @@ pub enum DatabaseStatement {
     Hadr(String, HadrStatement),
     /// ALTER DATABASE SET options that change nothing here.
     Ignored(String),
+    /// ALTER DATABASE SET options that a database in a group cannot have.
+    Outside(String, String),
     /// BACKUP DATABASE
     Backup(String),
     /// BACKUP LOG

@@ -9,6 +9,7 @@ use crate::{
     ddl::{GroupStatement, HadrStatement},
     errors::{Message, SqlResult},
     instance::SYSTEM,
+    tsql::parse::not_supported,
     value::Value,
 };
 
@@ -42,6 +43,11 @@ impl Session {
             DatabaseStatement::Ignored(name) => {
                 self.alters(name)?;
                 instance.not_restoring(name)
+            }
+            DatabaseStatement::Outside(name, option) => {
+                self.alters(name)?;
+                instance.not_in_group(name)?;
+                Err(not_supported(&format!("ALTER DATABASE SET {option} outside a group")))
             }
             DatabaseStatement::Backup(name) => {
                 self.owns(name)?;

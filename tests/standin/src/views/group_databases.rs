@@ -49,10 +49,27 @@ const SUSPENDED: &[&str] = &[
     "SUSPEND_FROM_UNDO",
 ];
 const SYNCHRONIZATION: &[&str] = &["NOT SYNCHRONIZING", "SYNCHRONIZING", "SYNCHRONIZED", "REVERTING", "INITIALIZING"];
-/// An LSN as SQL Server writes it: virtual log file, block, slot.
+/// The LSN of a record as SQL Server writes it: virtual log file, block, slot.
 fn lsn(position: u64) -> Value {
     let block = i128::from(position) * 100_000;
     Value::Decimal(37 * 1_000_000_000_000_000 + block + 1)
+}
+
+/// The block after everything up to a record: all that is before it is on disk.
+fn flushed(position: u64) -> Value {
+    lsn(position.saturating_add(1))
+}
+
+/// `last_hardened_lsn`: of a primary the least of its secondaries; NULL when it commits asynchronously.
+fn last_hardened(group: &GroupMoment, database: &GroupDatabaseMoment, copy: &CopyMoment, primary: bool) -> Value {
+    if !primary {
+        return flushed(copy.hardened);
+    }
+    if group.config.replicas.get(&group.me).is_none_or(|own| own.availability_mode != 1) {
+        return Value::Null;
+    }
+    let least = database.remote.values().map(|copy| copy.hardened).min();
+    flushed(least.unwrap_or(copy.hardened).min(copy.hardened))
 }
 
 fn database_states(state: &State, _: &str) -> Rows {
@@ -106,14 +123,14 @@ fn database_state(
         reason_desc,
         lsn(copy.redone),
         lsn(0),
-        other(lsn(copy.hardened)),
+        other(flushed(copy.hardened)),
         other(now.clone()),
-        other(lsn(copy.hardened)),
+        other(flushed(copy.hardened)),
         other(now.clone()),
-        lsn(copy.hardened),
+        last_hardened(group, database, copy, primary),
         other(now.clone()),
         other(lsn(copy.redone)),
-        other(now.clone()),
+        other(now),
         other(int(i64::try_from(end.saturating_sub(copy.hardened)).unwrap_or(0))),
         other(int(0)),
         other(int(i64::try_from(copy.redo_queue()).unwrap_or(0))),
@@ -121,7 +138,7 @@ fn database_state(
         int(0),
         lsn(copy.hardened),
         lsn(copy.redone),
-        now,
+        maybe(copy.committed_at, Value::DateTime),
         int(0),
         other(int(0)),
         lsn(copy.redone),

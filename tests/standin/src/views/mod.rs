@@ -5,6 +5,7 @@
 mod databases;
 mod group_databases;
 mod groups;
+mod log;
 mod objects;
 mod principals;
 mod security;
@@ -57,6 +58,7 @@ fn all() -> impl Iterator<Item = &'static View> {
         groups::VIEWS,
         group_databases::VIEWS,
         databases::VIEWS,
+        log::VIEWS,
         security::VIEWS,
         principals::VIEWS,
         server::VIEWS,

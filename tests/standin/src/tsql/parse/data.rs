@@ -83,6 +83,11 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
         "TARGET_RECOVERY_TIME",
         "MULTI_USER",
     ];
+    let outside = ["READ_ONLY", "READ_WRITE", "SINGLE_USER", "RESTRICTED_USER", "EMERGENCY", "OFFLINE", "ONLINE"];
+    if outside.contains(&option.as_str()) || option.ends_with("ABLE_BROKER") {
+        termination(c)?;
+        return Ok(DatabaseStatement::Outside(name, option));
+    }
     if !harmless.contains(&option.as_str()) {
         return Err(c.unsupported(&format!("ALTER DATABASE SET {option}")));
     }
@@ -100,6 +105,10 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
 fn termination(c: &mut Cursor) -> SqlResult<()> {
     if c.accept(&["WITH"]) {
         c.keyword()?;
+        if c.accept(&["AFTER"]) {
+            c.integer()?;
+            let _ = c.accept(&["SECONDS"]);
+        }
         let _ = c.accept(&["IMMEDIATE"]);
     }
     Ok(())

@@ -25,7 +25,7 @@ pub struct Described {
     /// Users, roles, permissions.
     pub security: DatabaseSecurity,
     /// Extended properties: class, object, column, name, value.
-    pub properties: Vec<(i64, String, String, String, Option<String>)>,
+    pub properties: Vec<(i64, String, String, String, Lite)>,
 }
 
 /// The moment.

@@ -3,6 +3,7 @@
 use super::{State, text};
 use crate::{
     catalog::{LoginKind, On},
+    group::roles::Role,
     tsql::functions::plain_text,
 };
 use rusqlite::types::Value as Lite;
@@ -14,11 +15,17 @@ impl State {
         match property.map(plain_text).unwrap_or_default().to_lowercase().as_str() {
             "status" => text(if database.state == 0 { "ONLINE" } else { "RESTORING" }),
             "recovery" => text(if database.entry.full { "FULL" } else { "SIMPLE" }),
-            "updateability" => text("READ_WRITE"),
+            "updateability" => text(if self.is_secondary(name) { "READ_ONLY" } else { "READ_WRITE" }),
             "useraccess" => text("MULTI_USER"),
             "collation" => text(&self.server.instance.config().collation),
             _ => Lite::Null,
         }
+    }
+
+    /// Whether the copy here is a secondary of its group.
+    fn is_secondary(&self, name: &str) -> bool {
+        let shared = self.server.instance.shared();
+        shared.group_of(name).is_some_and(|group| group.state().role != Role::Primary)
     }
 
     /// LOGINPROPERTY (SQL Server docs); NULL for what is not known, and for the hash without CONTROL SERVER.

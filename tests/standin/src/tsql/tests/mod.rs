@@ -5,6 +5,7 @@ mod data;
 mod databases;
 mod flow;
 mod groups;
+mod log;
 mod logins;
 mod queries;
 mod replicas;
