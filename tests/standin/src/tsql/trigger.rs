@@ -112,7 +112,7 @@ impl Session {
         self.variables = outer;
         self.tries = 0;
         if rows {
-            tracing::error!("A result set of a logon trigger is not supported by the stand-in.");
+            tracing::error!("A logon trigger gave a result set, which it may not (575).");
         }
         ended.is_ok() && !rows && self.depth > 0 && !self.doomed
     }
