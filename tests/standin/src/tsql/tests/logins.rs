@@ -19,7 +19,7 @@ async fn a_login_carried_over_with_sid_and_hash_has_the_same_password_and_users(
     let wrong = LoginRequest { user: "app".into(), password: "Secret-2-word".into(), ..LoginRequest::default() };
     assert_eq!(Backend::login(&two, wrong.clone()).await.err().unwrap().number, 18_456);
     assert_eq!(run(&mut b, ASKED).await.row()[..2], [hash.clone(), sid.clone()], "it can be carried on from there");
-    run(&mut b, &format!("CREATE LOGIN other WITH PASSWORD = N'Secret-2-word'")).await.fine();
+    run(&mut b, "CREATE LOGIN other WITH PASSWORD = N'Secret-2-word'").await.fine();
     run(&mut b, &format!("ALTER LOGIN other WITH PASSWORD = {hash} HASHED")).await.fine();
     login(&two, "other", "").await.unwrap();
     assert_eq!(
