@@ -99,6 +99,9 @@ fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
         ("STANDIN_ALTER_TRIGGER_ENABLES", &mut switches.alter_trigger_enables),
         ("STANDIN_LOGON_TRIGGERS_FIRE_FOR_POOLS", &mut switches.logon_triggers_fire_for_pools),
         ("STANDIN_OUTSIDE_GROUPS_PRIMARY_IS_NULL", &mut switches.outside_groups_primary_is_null),
+        ("STANDIN_FORWARDER_IS_PRIMARY_REPLICA", &mut switches.forwarder_is_primary_replica),
+        ("STANDIN_FORCED_SIDE_SUSPENDS", &mut switches.forced_side_suspends),
+        ("STANDIN_FORWARDER_AHEAD_IS_STUCK", &mut switches.forwarder_ahead_is_stuck),
     ] {
         turn(&variable, name, switch)?;
     }

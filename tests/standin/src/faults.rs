@@ -62,6 +62,15 @@ pub struct Switches {
     /// sys.fn_hadr_is_primary_replica of a database that is in no group is NULL; otherwise 0, as the documentation says of
     /// everything that is not a primary replica.
     pub outside_groups_primary_is_null: bool,
+    /// sys.fn_hadr_is_primary_replica of a database on a forwarder is 1, as it is on the primary replica of its group;
+    /// otherwise 0, as it is secondary.
+    pub forwarder_is_primary_replica: bool,
+    /// FORCE_FAILOVER_ALLOW_DATA_LOSS of a distributed group suspends the local secondaries of the side that is promoted,
+    /// too, until each is resumed.
+    pub forced_side_suspends: bool,
+    /// A forwarder that has hardened more than the global primary cannot go on: its database is suspended, and has to be
+    /// seeded anew. Otherwise what is too much is cut off, as on every other secondary.
+    pub forwarder_ahead_is_stuck: bool,
 }
 
 impl Default for Switches {
@@ -83,6 +92,9 @@ impl Default for Switches {
             alter_trigger_enables: true,
             logon_triggers_fire_for_pools: false,
             outside_groups_primary_is_null: false,
+            forwarder_is_primary_replica: true,
+            forced_side_suspends: true,
+            forwarder_ahead_is_stuck: true,
         }
     }
 }

@@ -87,6 +87,13 @@ impl Group {
             replica.joined = true;
         }
         let replicas = config.replicas.clone();
+        match self.instance() {
+            Ok(shared) if self.distributed => {
+                config.databases = shared.databases_of_member(&self.me, &config.databases);
+            }
+            Ok(shared) => config.links = shared.link_definitions(&self.name),
+            Err(_) => {}
+        }
         for (name, database) in &mut config.databases {
             let mut synchronized = BTreeSet::from([self.me.clone()]);
             let candidates = state.partners.keys().filter(|partner| {
@@ -107,6 +114,10 @@ impl Group {
 
     fn caught_up(&self, state: &State, partner: &str, name: &str, database: &DatabaseConfig) -> bool {
         let Some(entry) = state.partners.get(partner).filter(|entry| entry.connected) else { return false };
+        let own = state.committed.replicas.get(&self.me);
+        if self.distributed && !(entry.synchronous && own.is_some_and(|own| own.availability_mode == 1)) {
+            return false;
+        }
         let away = entry.suspended.contains_key(name)
             || entry.reseeding.contains(name)
             || database.pending_suspend.contains(partner)

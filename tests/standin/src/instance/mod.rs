@@ -1,6 +1,7 @@
 //! One SQL Server: its databases, its availability groups, start, stop and crash.
 
 mod listen;
+mod recover;
 mod shared;
 pub mod snapshot;
 
@@ -162,7 +163,9 @@ impl Instance {
             started: (SystemTime::now(), Instant::now()),
         });
         shared.open_databases(&copies)?;
-        for (name, copy) in copies {
+        // A distributed group is put beside the group that is its member.
+        let (distributed, plain): (Vec<_>, Vec<_>) = copies.into_iter().partition(|(_, copy)| copy.config.distributed);
+        for (name, copy) in plain {
             let was_primary = copy.was_primary;
             let group = Group::new(&shared, &name, copy);
             shared.groups().insert(name, group.clone());
@@ -182,6 +185,7 @@ impl Instance {
                 group.become_role(Role::Resolving).map_err(io::Error::other)?;
             }
         }
+        group::sides::start(&shared, distributed);
         let listening = shared.clone();
         shared.spawn(async move { listen::listen(listening).await });
         Ok(Self(shared))
@@ -295,31 +299,6 @@ impl Instance {
         })
     }
 
-    /// 1468: what a database in a group cannot be told.
-    pub fn not_in_group(&self, name: &str) -> SqlResult<()> {
-        let Some(database) = self.0.database(name).filter(|database| self.0.group_of(database.name()).is_some()) else {
-            return Ok(());
-        };
-        Err(Message::new(
-            1468,
-            16,
-            format!(
-                "The operation cannot be performed on database \"{}\" because it is involved in a database mirroring session or an availability group. Some operations are not allowed on a database that is participating in a database mirroring session or in an availability group.",
-                database.name()
-            ),
-        ))
-    }
-
-    /// 5052: what ALTER DATABASE changes can be changed in a database that is RESTORING no more than it can be opened.
-    pub fn not_restoring(&self, name: &str) -> SqlResult<()> {
-        let name = self.0.database(name).map_or_else(|| name.to_string(), |known| known.name().to_string());
-        if self.0.entries().get(&name).is_some_and(|entry| entry.restoring) {
-            let text = "ALTER DATABASE is not permitted while a database is in the Restoring state.";
-            return Err(Message::new(5052, 16, text));
-        }
-        Ok(())
-    }
-
     /// BACKUP DATABASE: the stand-in keeps no backup, but the log chain starts.
     pub async fn backup_database(&self, name: &str) -> SqlResult<()> {
         let database = self.0.database(name).ok_or_else(|| unknown(name))?;
@@ -367,7 +346,8 @@ impl Instance {
 
     /// 3059 on a secondary. (SQL Server takes copy-only and log backups there; the stand-in takes none.)
     fn on_primary(&self, name: &str) -> SqlResult<()> {
-        if self.0.group_of(name).is_some_and(|group| group.state().role != Role::Primary) {
+        let secondary = |group: Arc<Group>| group.role_of_databases(&group.state()) != Role::Primary;
+        if self.0.group_of(name).is_some_and(secondary) {
             return Err(Message::new(
                 3059,
                 16,

@@ -119,7 +119,8 @@ pub fn take(shared: &Arc<Shared>) -> Snapshot {
 }
 
 fn database_moment(name: &str, entry: &DatabaseEntry, groups: &BTreeMap<String, GroupMoment>) -> DatabaseMoment {
-    let group = groups.values().find_map(|group| {
+    let plain = groups.values().filter(|group| !group.config.distributed);
+    let group = plain.into_iter().find_map(|group| {
         let database = group.databases.get(name).filter(|database| database.local.is_some())?;
         Some((group.config.replicas.get(&group.me)?.id, database.id))
     });
@@ -182,7 +183,8 @@ fn group_moment(shared: &Arc<Shared>, group: &Arc<Group>) -> GroupMoment {
 }
 
 fn local_copy(shared: &Arc<Shared>, group: &Arc<Group>, state: &State, name: &str) -> Option<CopyMoment> {
-    let database = shared.database(name).filter(|_| state.copy.local.contains(name))?;
+    let here = state.copy.local.contains(name) || group.distributed && state.role == Role::Primary;
+    let database = shared.database(name).filter(|_| here)?;
     let suspended = state.copy.suspended.get(name).copied();
     let marked =
         state.copy.config.databases.get(name).is_some_and(|database| database.synchronized.contains(&group.me));

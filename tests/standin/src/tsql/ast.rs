@@ -315,6 +315,8 @@ pub enum DatabaseStatement {
     Backup(String),
     /// BACKUP LOG
     BackupLog(String),
+    /// RESTORE DATABASE WITH RECOVERY
+    Recover(String),
 }
 
 /// One statement.

@@ -47,6 +47,8 @@ const SUSPENDED: &[&str] = &[
     "SUSPEND_FROM_APPLY",
     "SUSPEND_FROM_RESTART",
     "SUSPEND_FROM_UNDO",
+    "SUSPEND_FROM_REVALIDATION",
+    "SUSPEND_FROM_XRF_UPDATE",
 ];
 const SYNCHRONIZATION: &[&str] = &["NOT SYNCHRONIZING", "SYNCHRONIZING", "SYNCHRONIZED", "REVERTING", "INITIALIZING"];
 /// The LSN of a record as SQL Server writes it: virtual log file, block, slot.

@@ -114,6 +114,18 @@ fn termination(c: &mut Cursor) -> SqlResult<()> {
     Ok(())
 }
 
+/// RESTORE DATABASE .. WITH RECOVERY, which brings back what is RESTORING.
+pub(super) fn restore(c: &mut Cursor) -> SqlResult<Statement> {
+    c.skip();
+    if c.accept(&["DATABASE"]) {
+        let name = c.name()?;
+        if c.accept(&["WITH", "RECOVERY"]) {
+            return Ok(Statement::Database(DatabaseStatement::Recover(name)));
+        }
+    }
+    Err(c.unsupported("RESTORE other than RESTORE DATABASE .. WITH RECOVERY"))
+}
+
 fn backup(c: &mut Cursor) -> SqlResult<DatabaseStatement> {
     let log = match c.keyword()?.as_str() {
         "DATABASE" => false,

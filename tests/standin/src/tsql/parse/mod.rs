@@ -114,7 +114,8 @@ fn one(c: &mut Cursor) -> SqlResult<Statement> {
         "KILL" => flow::kill(c),
         "ENABLE" | "DISABLE" if c.is_at(1, "TRIGGER") => trigger::switch(c),
         "CHECKPOINT" | "RECONFIGURE" => keyword(c, Statement::Block(vec![])),
-        "GOTO" | "MERGE" | "RESTORE" | "SAVE" | "OPENROWSET" | "BULK" | "DBCC" => {
+        "RESTORE" => data::restore(c),
+        "GOTO" | "MERGE" | "SAVE" | "OPENROWSET" | "BULK" | "DBCC" => {
             Err(c.unsupported(&format!("The statement {word}")))
         }
         "CREATE" | "ALTER" | "DROP" | "GRANT" | "DENY" | "REVOKE" | "BACKUP" | "TRUNCATE" | "OPEN" | "CLOSE" => {

@@ -252,10 +252,14 @@ impl State {
     }
 
     fn is_primary(&self, database: &str) -> Lite {
-        let groups = &self.snapshot().groups;
-        let group = groups.values().find(|g| g.databases.keys().any(|name| name.eq_ignore_ascii_case(database)));
-        match group {
-            Some(group) => Lite::Integer(i64::from(group.role == Role::Primary)),
+        let shared = self.server.instance.shared();
+        match shared.group_of(database) {
+            Some(group) => {
+                let state = group.state();
+                let forwarder_counts = self.server.instance.faults().get().forwarder_is_primary_replica;
+                let role = if forwarder_counts { state.role } else { group.role_of_databases(&state) };
+                Lite::Integer(i64::from(role == Role::Primary))
+            }
             None if self.server.instance.faults().get().outside_groups_primary_is_null => Lite::Null,
             None => Lite::Integer(0),
         }

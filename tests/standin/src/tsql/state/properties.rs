@@ -25,7 +25,7 @@ impl State {
     /// Whether the copy here is a secondary of its group.
     fn is_secondary(&self, name: &str) -> bool {
         let shared = self.server.instance.shared();
-        shared.group_of(name).is_some_and(|group| group.state().role != Role::Primary)
+        shared.group_of(name).is_some_and(|group| group.role_of_databases(&group.state()) != Role::Primary)
     }
 
     /// LOGINPROPERTY (SQL Server docs); NULL for what is not known, and for the hash without CONTROL SERVER.

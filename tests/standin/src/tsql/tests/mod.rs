@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod databases;
+mod distributed;
 mod flow;
 mod groups;
 mod log;
@@ -12,6 +13,7 @@ mod replicas;
 mod server;
 mod sessions;
 mod setup;
+mod sides;
 mod triggers;
 mod views;
 
