@@ -6,6 +6,7 @@ use super::{
     int, maybe, moment, text,
 };
 use crate::{
+    catalog::On,
     group::roles::Role,
     instance::snapshot::{CopyMoment, GroupDatabaseMoment, GroupMoment},
     tsql::state::State,
@@ -24,6 +25,12 @@ pub(super) const VIEWS: &[View] = &[
         columns: "replica_id uniqueidentifier, group_database_id uniqueidentifier, database_name sysname, is_failover_ready bit, is_pending_secondary_suspend bit, is_database_joined bit, recovery_lsn numeric(25,0), truncation_lsn numeric(25,0)",
         permission: STATE,
         rows: database_cluster_states,
+    },
+    View {
+        key: "sys.availability_databases_cluster",
+        columns: "group_id uniqueidentifier, group_database_id uniqueidentifier, database_name sysname, truncation_lsn numeric(25,0)",
+        permission: None,
+        rows: databases_of_groups,
     },
     View {
         key: "sys.dm_hadr_automatic_seeding",
@@ -174,6 +181,16 @@ fn database_cluster_states(state: &State, _: &str) -> Rows {
         }
     }
     rows
+}
+
+/// A distributed group has no databases of its own here: those are the ones of its member.
+fn databases_of_groups(state: &State, _: &str) -> Rows {
+    let plain = moments(state).filter(|group| !group.config.distributed);
+    let plain = plain.filter(|group| state.data.sees(&state.login, &On::Group(group.config.name.to_lowercase())));
+    let row = |group: &GroupMoment, (name, database): (&String, &GroupDatabaseMoment)| {
+        vec![Value::Guid(group.config.id), Value::Guid(database.id), text(name), lsn(0)]
+    };
+    plain.flat_map(|group| group.databases.iter().map(move |entry| row(group, entry))).collect()
 }
 
 /// `failure_state_desc`; 100 and 200 more say on which side it happened.

@@ -159,7 +159,7 @@ impl Fleet {
         self.servers.insert(name.into(), server);
     }
 
-    async fn run(&mut self, on: &str, sql: &str) -> Answer {
+    pub(super) async fn run(&mut self, on: &str, sql: &str) -> Answer {
         run(self.sessions.get_mut(on).unwrap(), sql).await
     }
 
@@ -187,7 +187,7 @@ impl Fleet {
     }
 
     /// FAILOVER of a group to another replica; the old primary follows.
-    async fn failover(&mut self, group: &str, from: &str, to: &str) {
+    pub(super) async fn failover(&mut self, group: &str, from: &str, to: &str) {
         let external = "EXEC sp_set_session_context @key = N'external_cluster', @value = N'yes'";
         let role = format!(
             "SELECT s.role_desc FROM sys.dm_hadr_availability_replica_states AS s JOIN sys.availability_groups AS g ON g.group_id = s.group_id WHERE s.is_local = 1 AND g.name = N'{group}'"
@@ -203,11 +203,15 @@ impl Fleet {
 
     /// Both sides of the link to this availability mode.
     pub(super) async fn mode(&mut self, mode: &str) {
+        self.mode_on("p-0", "s-0", mode).await;
+    }
+
+    pub(super) async fn mode_on(&mut self, first: &str, second: &str, mode: &str) {
         let sql = format!(
             "ALTER AVAILABILITY GROUP [dag] MODIFY AVAILABILITY GROUP ON 'ag1' WITH (AVAILABILITY_MODE = {mode}), 'ag2' WITH (AVAILABILITY_MODE = {mode})"
         );
-        self.fine("p-0", &sql).await;
-        self.fine("s-0", &sql).await;
+        self.fine(first, &sql).await;
+        self.fine(second, &sql).await;
     }
 }
 
@@ -237,6 +241,9 @@ async fn a_whole_group_is_seeded_over_a_link_and_follows_it() {
     for name in ["p-1", "s-0", "s-1"] {
         fleet.until(name, "SELECT state_desc FROM sys.databases WHERE name = N'more'", &["ONLINE"]).await;
     }
+    let listed = "SELECT g.name, d.database_name FROM sys.availability_databases_cluster AS d JOIN sys.availability_groups AS g ON g.group_id = d.group_id ORDER BY 1, 2";
+    fleet.until("p-0", listed, &["ag1", "more", "ag1", "shop"]).await;
+    fleet.until("s-0", listed, &["ag2", "more", "ag2", "shop"]).await;
     let seeded = "SELECT DISTINCT s.current_state FROM sys.dm_hadr_automatic_seeding AS s JOIN sys.availability_groups AS g ON g.group_id = s.ag_id WHERE g.name = N'dag'";
     fleet.until("p-0", seeded, &["COMPLETED"]).await;
     assert_eq!(fleet.numbers("s-0", "ALTER AVAILABILITY GROUP ag2 REMOVE DATABASE more").await, [41_190]);

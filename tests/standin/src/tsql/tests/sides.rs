@@ -172,3 +172,68 @@ async fn a_barrier_found_on_the_promoted_stage_has_every_acknowledged_write_befo
         assert!(rows.len() > 5, "{rows:?}");
     }
 }
+
+/// One row more through whoever is primary; whether it was acknowledged.
+async fn write(fleet: &mut Fleet, on: &str, id: i64) -> bool {
+    fleet.run(on, &format!("INSERT INTO shop.dbo.t VALUES ({id})")).await.errors.is_empty()
+}
+
+#[tokio::test(start_paused = true)]
+async fn failovers_and_cuts_before_the_barrier_lose_nothing_that_was_acknowledged() {
+    for seed in 0..5_u64 {
+        let mut fleet = Fleet::linked().await;
+        let (mut production, mut stage) = (["p-0", "p-1"], ["s-0", "s-1"]);
+        let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut draw = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (mut acknowledged, mut id) = (vec![1_i64], 1);
+        for _ in 0..8 {
+            let [first, second] = production;
+            match draw(5) {
+                0 => fleet.net.cut(first, stage[0]),
+                1 => fleet.net.isolate(stage[usize::try_from(draw(2)).unwrap()]),
+                2 => {
+                    fleet.until(first, &ready("ag1"), &["2"]).await;
+                    fleet.failover("ag1", first, second).await;
+                    production = [second, first];
+                }
+                3 => {
+                    fleet.net.heal_all();
+                    fleet.until(stage[0], &ready("ag2"), &["2"]).await;
+                    fleet.failover("ag2", stage[0], stage[1]).await;
+                    stage = [stage[1], stage[0]];
+                }
+                _ => fleet.mode_on(production[0], stage[0], "SYNCHRONOUS_COMMIT").await,
+            }
+            for _ in 0..draw(20) {
+                id += 1;
+                if write(&mut fleet, production[0], id).await {
+                    acknowledged.push(id);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(draw(15_000))).await;
+            fleet.net.heal_all();
+        }
+        fleet.mode_on(production[0], stage[0], "SYNCHRONOUS_COMMIT").await;
+        fleet.until(production[0], COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+        let barrier = "USE shop; EXEC sp_addextendedproperty N'quorate_barrier', N'x'; USE master";
+        fleet.fine(production[0], barrier).await;
+        fleet.fine(production[0], "DROP AVAILABILITY GROUP [dag]").await;
+        fleet.fine(stage[0], "ALTER AVAILABILITY GROUP [dag] FORCE_FAILOVER_ALLOW_DATA_LOSS").await;
+        fleet.until(stage[0], STATE, &["ONLINE", "READ_WRITE"]).await;
+        fleet.until(stage[0], BARRIER, &["x"]).await;
+        let rows = fleet.fine(stage[0], "SELECT id FROM shop.dbo.t ORDER BY id").await.column();
+        let lost: Vec<_> = acknowledged.iter().filter(|id| !rows.contains(&id.to_string())).collect();
+        assert!(lost.is_empty(), "seed {seed}: {lost:?} of {acknowledged:?}");
+    }
+}
+
+/// Replicas of a group whose copy of shop may become primary.
+fn ready(group: &str) -> String {
+    format!(
+        "SELECT COUNT(*) FROM sys.dm_hadr_database_replica_cluster_states AS c JOIN sys.availability_replicas AS r ON r.replica_id = c.replica_id
+        JOIN sys.availability_groups AS g ON g.group_id = r.group_id WHERE g.name = N'{group}' AND c.database_name = N'shop' AND c.is_failover_ready = 1"
+    )
+}
