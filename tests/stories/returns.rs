@@ -115,15 +115,15 @@ async fn two_empty_volumes_are_no_majority_with_nobody_and_the_one_that_is_left_
     assert_eq!(stage.primary(), "orders-2");
 }
 
-/// Eight megabytes, on a network on which they take a while.
+/// Sixteen megabytes, on a network on which they take a while.
 async fn a_large_database(stage: &Stage) {
     let person = stage.connection("person", "orders-rw.shop.svc");
     person.run("CREATE TABLE dbo.large (id int IDENTITY PRIMARY KEY, text nvarchar(4000));").await.unwrap();
     person.run("INSERT INTO dbo.large (text) VALUES (REPLICATE(N'x', 4000));").await.unwrap();
-    for _ in 0..11 {
+    for _ in 0..12 {
         person.run("INSERT INTO dbo.large (text) SELECT l.text FROM dbo.large AS l;").await.unwrap();
     }
-    stage.net.set_latency(Duration::from_millis(20), Duration::from_millis(30));
+    stage.net.set_latency(Duration::from_millis(50), Duration::from_millis(60));
 }
 
 /// orders-2 is away while rows are written and the log is backed up.
@@ -135,6 +135,8 @@ async fn away_while_the_log_is_backed_up(stage: &Stage) {
     let person = stage.connection("person", "orders-rw.shop.svc");
     person.run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'").await.unwrap();
     stage.node_on(&node);
+    // The time of the last log backup is read once a minute.
+    stage.pass(seconds(70)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -97,6 +97,12 @@ fn faults(variable: impl Fn(&str) -> Option<String>) -> Result<Faults, String> {
         ("STANDIN_SET_ROLE_NEEDS_PRIMARY", &mut switches.set_role_needs_primary),
         ("STANDIN_YIELDS_TO_HIGHER_NUMBERS", &mut switches.yields_to_higher_numbers),
         ("STANDIN_LOG_HELD_FOR_ABSENT_REPLICAS", &mut switches.log_held_for_absent_replicas),
+        ("STANDIN_ALTER_TRIGGER_ENABLES", &mut switches.alter_trigger_enables),
+        ("STANDIN_LOGON_TRIGGERS_FIRE_FOR_POOLS", &mut switches.logon_triggers_fire_for_pools),
+        ("STANDIN_OUTSIDE_GROUPS_PRIMARY_IS_NULL", &mut switches.outside_groups_primary_is_null),
+        ("STANDIN_FORWARDER_IS_PRIMARY_REPLICA", &mut switches.forwarder_is_primary_replica),
+        ("STANDIN_FORCED_SIDE_SUSPENDS", &mut switches.forced_side_suspends),
+        ("STANDIN_FORWARDER_AHEAD_IS_STUCK", &mut switches.forwarder_ahead_is_stuck),
     ] {
         turn(&variable, name, switch)?;
     }

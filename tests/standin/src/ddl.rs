@@ -32,7 +32,7 @@ pub struct GroupOptions {
 /// Options of one replica in CREATE, ADD or MODIFY REPLICA; absent means not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaOptions {
-    /// `ENDPOINT_URL`
+    /// `ENDPOINT_URL`; of a group in a distributed one `LISTENER_URL`.
     pub endpoint_url: Option<String>,
     /// `AVAILABILITY_MODE`: `SYNCHRONOUS_COMMIT | ASYNCHRONOUS_COMMIT | CONFIGURATION_ONLY`
     pub availability_mode: Option<String>,
@@ -73,6 +73,17 @@ pub enum GroupStatement {
         /// Cluster type said.
         cluster_type: Option<String>,
     },
+    /// `CREATE AVAILABILITY GROUP .. WITH (DISTRIBUTED) AVAILABILITY GROUP ON ..`
+    CreateDistributed {
+        /// Group options.
+        options: GroupOptions,
+        /// The two groups in the order written.
+        members: Vec<(String, ReplicaOptions)>,
+    },
+    /// `JOIN AVAILABILITY GROUP ON ..`
+    JoinDistributed(Vec<(String, ReplicaOptions)>),
+    /// `MODIFY AVAILABILITY GROUP ON ..`
+    ModifyGroups(Vec<(String, ReplicaOptions)>),
     /// `GRANT CREATE ANY DATABASE`
     GrantCreateAnyDatabase,
     /// `DENY CREATE ANY DATABASE`

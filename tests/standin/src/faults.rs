@@ -58,6 +58,22 @@ pub struct Switches {
     /// A primary keeps its log for replicas that are away (`log_reuse_wait` AVAILABILITY_REPLICA); otherwise BACKUP LOG
     /// truncates it, and they are copied anew when they return, as some saw on SQL Server 2025.
     pub log_held_for_absent_replicas: bool,
+    /// ALTER TRIGGER enables a trigger that was disabled; otherwise it stays so.
+    pub alter_trigger_enables: bool,
+    /// Logon triggers fire when a pooled connection changes hands, too.
+    pub logon_triggers_fire_for_pools: bool,
+    /// sys.fn_hadr_is_primary_replica of a database that is in no group is NULL; otherwise 0, as the documentation says of
+    /// everything that is not a primary replica.
+    pub outside_groups_primary_is_null: bool,
+    /// sys.fn_hadr_is_primary_replica of a database on a forwarder is 1, as it is on the primary replica of its group;
+    /// otherwise 0, as it is secondary.
+    pub forwarder_is_primary_replica: bool,
+    /// FORCE_FAILOVER_ALLOW_DATA_LOSS of a distributed group suspends the local secondaries of the side that is promoted,
+    /// too, until each is resumed.
+    pub forced_side_suspends: bool,
+    /// A forwarder that has hardened more than the global primary cannot go on: its database is suspended, and has to be
+    /// seeded anew. Otherwise what is too much is cut off, as on every other secondary.
+    pub forwarder_ahead_is_stuck: bool,
 }
 
 impl Default for Switches {
@@ -77,6 +93,12 @@ impl Default for Switches {
             stuck_41104: None,
             yields_to_higher_numbers: false,
             log_held_for_absent_replicas: true,
+            alter_trigger_enables: true,
+            logon_triggers_fire_for_pools: false,
+            outside_groups_primary_is_null: false,
+            forwarder_is_primary_replica: true,
+            forced_side_suspends: true,
+            forwarder_ahead_is_stuck: true,
         }
     }
 }

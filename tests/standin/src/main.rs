@@ -5,11 +5,14 @@ mod config;
 use config::Settings;
 use standin::{
     net::{Network, Tcp},
-    server::{Server, ServerOptions},
+    server::{AdminDoor, Server, ServerOptions},
     tds::{self, Encryption, TlsSettings},
 };
 use std::{io, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Port of the dedicated administrator connection (SQL Server docs, "Diagnostic connection for database administrators").
+const ADMIN_PORT: u16 = 1434;
 
 fn main() -> ExitCode {
     let settings = match Settings::read(|name| std::env::var(name).ok()) {
@@ -56,6 +59,8 @@ async fn run(settings: Settings) -> io::Result<()> {
     tracing::info!("{}", server.banner());
     tracing::info!("Server name is '{}'. This is an informational message only.", server.instance.config().server_name);
     tracing::info!("Server is listening on [ 'any' <ipv4> {} ].", settings.port);
+    let (admin_port, admin) = Tcp::listen_locally(ADMIN_PORT).await?;
+    tracing::info!("Dedicated admin connection support was established for listening locally on port {admin_port}.");
     tracing::info!("SQL Server is now ready for client connections.");
     let encryption = if settings.force_encryption { Encryption::Required } else { Encryption::Optional };
     let stop = async {
@@ -65,6 +70,8 @@ async fn run(settings: Settings) -> io::Result<()> {
         }
         tracing::info!("SQL Server is terminating because of a system shutdown.");
     };
+    let door = Arc::new(AdminDoor(server.clone()));
+    tokio::spawn(tds::listen(door, admin, Some(tls.clone()), encryption, std::future::pending()));
     tds::listen(Arc::new(server.clone()), listener, Some(tls), encryption, stop).await;
     server.stop();
     Ok(())

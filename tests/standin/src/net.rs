@@ -48,6 +48,17 @@ impl Listener for TcpPort {
     }
 }
 
+impl Tcp {
+    /// Listens on this host's loopback address alone; on a free port when `port` is taken. Returns the port, too.
+    pub async fn listen_locally(port: u16) -> io::Result<(u16, Box<dyn Listener>)> {
+        let listener = match TcpListener::bind(("127.0.0.1", port)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind(("127.0.0.1", 0)).await?,
+            other => other?,
+        };
+        Ok((listener.local_addr()?.port(), Box::new(TcpPort(listener))))
+    }
+}
+
 impl Network for Tcp {
     fn listen(&self, port: u16) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {

@@ -14,8 +14,8 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 use tokio::{sync::Notify, time::Instant};
@@ -50,10 +50,47 @@ pub struct SessionEntry {
     pub request: Mutex<Option<(String, i64)>>,
     /// Current database.
     pub database: Mutex<String>,
+    /// What it did last and has open.
+    pub activity: Mutex<Activity>,
     /// KILL
     pub kill: Notify,
     /// KILL was said.
     pub killed: AtomicBool,
+}
+
+/// What a session did last, and the transaction that it has open.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    /// Start of the last request, microseconds since 1970.
+    pub request_start: i64,
+    /// End of the last request that is over.
+    pub request_end: Option<i64>,
+    /// It was reset for its next user of a pool and has done nothing since.
+    pub dormant: bool,
+    /// `@@TRANCOUNT`
+    pub depth: u32,
+    /// Its transaction: number and begin.
+    pub transaction: Option<(i64, i64)>,
+}
+
+impl SessionEntry {
+    /// What it did last and has open.
+    pub fn activity(&self) -> MutexGuard<'_, Activity> {
+        lock(&self.activity)
+    }
+}
+
+/// The place of a session among the others: it is given up when the last holder is gone, which is the session or a
+/// commit that outlives it.
+pub struct Presence {
+    server: Server,
+    spid: u16,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.server.close_session(self.spid);
+    }
 }
 
 /// Who holds an application lock, and how often.
@@ -82,6 +119,8 @@ pub struct Inner {
     uptime: u64,
     sessions: Mutex<BTreeMap<u16, Arc<SessionEntry>>>,
     next: AtomicU64,
+    dedicated: Mutex<Weak<Presence>>,
+    transactions: AtomicI64,
     /// Application locks by name.
     pub locks: Mutex<BTreeMap<String, Vec<AppLock>>>,
     /// An application lock was given back.
@@ -125,6 +164,8 @@ impl Server {
             uptime: options.uptime,
             sessions: Mutex::default(),
             next: AtomicU64::new(FIRST_SESSION),
+            dedicated: Mutex::default(),
+            transactions: AtomicI64::new(1_000),
             locks: Mutex::default(),
             unlocked: Notify::new(),
         })))
@@ -136,6 +177,11 @@ impl Server {
         for session in self.sessions() {
             session.kill.notify_waiters();
         }
+    }
+
+    /// The place of a session, to be given up with the last clone of it.
+    pub fn presence(&self, entry: &SessionEntry) -> Arc<Presence> {
+        Arc::new(Presence { server: self.clone(), spid: entry.spid })
     }
 }
 
@@ -203,6 +249,7 @@ impl Inner {
             since: self.now(),
             request: Mutex::default(),
             database: Mutex::new(database.into()),
+            activity: Mutex::new(Activity { request_start: self.now(), ..Activity::default() }),
             kill: Notify::new(),
             killed: AtomicBool::new(false),
         });
@@ -210,8 +257,23 @@ impl Inner {
         entry
     }
 
+    /// Whether the one dedicated administrator connection was free; it is taken then.
+    pub fn take_dedicated(&self, presence: &Arc<Presence>) -> bool {
+        let mut dedicated = lock(&self.dedicated);
+        let free = dedicated.strong_count() == 0;
+        if free {
+            *dedicated = Arc::downgrade(presence);
+        }
+        free
+    }
+
+    /// A number for a transaction that begins.
+    pub fn next_transaction(&self) -> i64 {
+        self.transactions.fetch_add(1, Ordering::SeqCst)
+    }
+
     /// Removes a session and gives back its application locks.
-    pub fn close_session(&self, spid: u16) {
+    fn close_session(&self, spid: u16) {
         lock(&self.sessions).remove(&spid);
         self.release_locks(|held| held.spid == spid);
     }
@@ -232,6 +294,21 @@ impl Inner {
         entry.killed.store(true, Ordering::SeqCst);
         entry.kill.notify_waiters();
         true
+    }
+}
+
+/// The dedicated administrator connection of a server.
+pub struct AdminDoor(pub Server);
+
+impl tds::Backend for AdminDoor {
+    type Session = Session;
+
+    fn identity(&self) -> tds::Identity {
+        tds::Backend::identity(&self.0)
+    }
+
+    async fn login(&self, request: tds::LoginRequest) -> Result<Session, Message> {
+        Session::login_dedicated(&self.0, request).await
     }
 }
 

@@ -68,13 +68,17 @@ impl Instance {
     }
 
     async fn connect(&self, password: &str, trusted: &Path) -> Result<Client<Compat<TcpStream>>, Error> {
+        self.connect_at(self.port, password, trusted).await
+    }
+
+    async fn connect_at(&self, port: u16, password: &str, trusted: &Path) -> Result<Client<Compat<TcpStream>>, Error> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = Config::new();
         config.host(HOST);
         config.authentication(AuthMethod::sql_server("sa", password));
         config.encryption(EncryptionLevel::Required);
         config.trust_cert_ca(trusted.display());
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         Client::connect(config, stream.compat_write()).await
     }
 
@@ -198,4 +202,20 @@ async fn clients_that_nobody_here_wrote_work_against_the_process() {
         let said = text(&ran.stdout) + &text(&ran.stderr);
         assert!(ran.status.success(), "{script}, encryption {encryption}:\n{said}\n{}", instance.log());
     }
+}
+
+#[tokio::test]
+async fn the_dedicated_connection_undoes_a_logon_trigger_that_locks_everybody_out() {
+    let mut instance = Instance::new();
+    let mut client = instance.start().await;
+    run(&mut client, "CREATE TRIGGER shut ON ALL SERVER FOR LOGON AS ROLLBACK").await;
+    let error = instance.connect(PASSWORD, &instance.certificate()).await.err().unwrap();
+    assert_eq!(error.code(), Some(17_892));
+    let said = "Dedicated admin connection support was established for listening locally on port ";
+    let log = instance.log();
+    let rest = log.split_once(said).unwrap().1;
+    let port: u16 = rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
+    let mut admin = instance.connect_at(port, PASSWORD, &instance.certificate()).await.unwrap();
+    run(&mut admin, "DISABLE TRIGGER shut ON ALL SERVER").await;
+    instance.connect(PASSWORD, &instance.certificate()).await.unwrap();
 }

@@ -12,7 +12,7 @@ pub const SETUP: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS `~columns` (tab TEXT NOT NULL COLLATE TSQL, col TEXT NOT NULL COLLATE TSQL, seed INTEGER, increment INTEGER, next INTEGER, value TEXT, PRIMARY KEY (tab, col))",
     "CREATE TABLE IF NOT EXISTS `~modules` (name TEXT NOT NULL COLLATE TSQL PRIMARY KEY, kind TEXT NOT NULL, text TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS `~schemas` (name TEXT NOT NULL COLLATE TSQL PRIMARY KEY)",
-    "CREATE TABLE IF NOT EXISTS `~properties` (class INTEGER NOT NULL, major TEXT NOT NULL COLLATE TSQL, minor TEXT NOT NULL COLLATE TSQL, name TEXT NOT NULL COLLATE TSQL, value TEXT, PRIMARY KEY (class, major, minor, name))",
+    "CREATE TABLE IF NOT EXISTS `~properties` (class INTEGER NOT NULL, major TEXT NOT NULL COLLATE TSQL, minor TEXT NOT NULL COLLATE TSQL, name TEXT NOT NULL COLLATE TSQL, value, PRIMARY KEY (class, major, minor, name))",
 ];
 
 /// Fixed principals of every database.

@@ -87,6 +87,15 @@ pub fn hash(password: &str) -> Vec<u8> {
     hash
 }
 
+/// 15021 for what no password of this version gives.
+fn check_hash(hash: &[u8]) -> SqlResult<()> {
+    if hash.len() == 70 && hash.starts_with(&[2, 0]) {
+        return Ok(());
+    }
+    let text = "Invalid value given for parameter PASSWORD. Specify a valid parameter value.";
+    Err(Message::new(15_021, 16, text))
+}
+
 /// Three of four classes and eight characters, error 15118 or 15116.
 fn check_policy(password: &str) -> SqlResult<()> {
     let failed = |number, text: &str| Err(Message::new(number, 16, format!("Password validation failed. {text}")));
@@ -124,15 +133,7 @@ impl Catalog {
                 }
                 (None, hashed) => hashed.clone(),
             };
-            if let Some(hashed) = &options.hashed
-                && (hashed.len() != 70 || hashed.first() != Some(&2))
-            {
-                return Err(Message::new(
-                    15_021,
-                    16,
-                    "Invalid value given for parameter PASSWORD. Specify a valid parameter value.",
-                ));
-            }
+            options.hashed.as_deref().map_or(Ok(()), check_hash)?;
             let mut sid = options.sid.clone().unwrap_or_else(|| rand::random::<[u8; 16]>().to_vec());
             if sid.len() != 16 {
                 return Err(Message::new(15_419, 16, "Supplied parameter sid should be binary(16)."));
@@ -173,6 +174,7 @@ impl Catalog {
                 login.hash = Some(hash(password));
             }
             if let Some(hashed) = &options.hashed {
+                check_hash(hashed)?;
                 login.hash = Some(hashed.clone());
             }
             if let Some(enable) = options.enable {

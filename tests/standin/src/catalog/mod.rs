@@ -6,6 +6,7 @@ pub mod database;
 mod endpoint;
 mod login;
 mod permission;
+mod trigger;
 
 use crate::{
     errors::{Message, SqlResult},
@@ -23,6 +24,7 @@ pub use certificate::{Certificate, describe, encrypt};
 pub use endpoint::EndpointData;
 pub use login::{Login, LoginKind};
 pub use permission::{On, Permission, SERVER_PERMISSIONS, class_of};
+pub use trigger::{Trigger, TriggerText};
 
 const FILE: &str = "catalog.json";
 
@@ -59,6 +61,9 @@ pub struct Data {
     pub certificates: BTreeMap<String, Certificate>,
     /// The mirroring endpoint.
     pub endpoint: Option<EndpointData>,
+    /// Triggers of the server by lower-case name.
+    #[serde(default)]
+    pub triggers: BTreeMap<String, Trigger>,
     /// Partners' names of groups that permissions are granted on are not checked here.
     #[serde(default)]
     pub user_messages: BTreeMap<i32, String>,

@@ -103,6 +103,21 @@ pub struct Config {
     /// Created WITH (BASIC): `basic_features`.
     #[serde(default)]
     pub basic: bool,
+    /// A group of groups: each of its replicas is an availability group.
+    #[serde(default)]
+    pub distributed: bool,
+    /// The distributed groups that this group is a member of: every replica knows them.
+    #[serde(default)]
+    pub links: BTreeMap<String, Link>,
+}
+
+/// A distributed group as the configuration of a member has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its members and options; no databases: those are the member's.
+    pub config: Config,
+    /// This member's side is the primary one.
+    pub primary: bool,
 }
 
 impl Config {
@@ -116,8 +131,12 @@ impl Config {
         self.replicas.iter().filter(|(_, replica)| replica.votes()).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Votes that commit a configuration: two synchronous replicas are the documented exception, one is enough.
+    /// Votes that commit a configuration: two synchronous replicas are the documented exception, one is enough. Of a
+    /// distributed group each side has its own: nobody else is asked.
     pub fn majority(&self) -> usize {
+        if self.distributed {
+            return 0;
+        }
         Self::majority_of(self.voters().len())
     }
 
@@ -147,8 +166,11 @@ pub struct Copy {
     pub promised: i64,
     /// GRANT CREATE ANY DATABASE was said here.
     pub may_create_databases: bool,
-    /// It was PRIMARY when it was last written.
+    /// It was PRIMARY when it was last written; of a distributed group: this side is the primary one.
     pub was_primary: bool,
+    /// Of a distributed group: the group here that is its member.
+    #[serde(default)]
+    pub member: Option<String>,
     /// Databases that hold a copy here.
     pub local: BTreeSet<String>,
     /// Databases suspended here, with the documented reason number.
@@ -173,6 +195,7 @@ impl Copy {
             promised: 0,
             may_create_databases: false,
             was_primary,
+            member: None,
             local: BTreeSet::new(),
             suspended: BTreeMap::new(),
             seeding: BTreeSet::new(),

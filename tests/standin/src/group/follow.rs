@@ -1,14 +1,15 @@
 //! The secondary's side: find a primary, take its configuration, harden its log.
 
 use super::{
+    arrival::Arriving,
     config::{Config, ReplicaConfig},
-    roles::{Group, Role, Seeding, State},
+    roles::{Group, Role, State},
     serve::{AbortOnDrop, read},
     transport::{self, Frame, Session, send_within},
 };
 use crate::{instance::Shared, store::database::Database};
 use futures::{StreamExt, stream::FuturesUnordered};
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, sleep, timeout},
@@ -115,31 +116,22 @@ fn leave(group: &Arc<Group>, shared: &Arc<Shared>) {
     let _ = group.become_role(Role::Resolving);
 }
 
-/// An image that is arriving.
-struct Arriving {
-    database: String,
-    lsn: u64,
-    fork: u64,
-    size: u64,
-    bytes: Vec<u8>,
-    refused: bool,
-    row: usize,
-}
-
 /// One session with a primary.
-struct Following<'a> {
-    group: &'a Arc<Group>,
-    shared: &'a Arc<Shared>,
-    partner: &'a str,
-    reign: u64,
-    arriving: Option<Arriving>,
+pub(super) struct Following<'a> {
+    pub(super) group: &'a Arc<Group>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) partner: &'a str,
+    pub(super) reign: u64,
+    pub(super) arriving: Option<Arriving>,
     /// Databases whose position was told in this session.
-    told: Vec<String>,
+    pub(super) told: Vec<String>,
+    /// How far the other side of a distributed group was told that databases are hardened.
+    pub(super) reported: BTreeMap<String, (u64, u64)>,
 }
 
 impl<'a> Following<'a> {
     fn new(group: &'a Arc<Group>, shared: &'a Arc<Shared>, partner: &'a str, reign: u64) -> Self {
-        Self { group, shared, partner, reign, arriving: None, told: vec![] }
+        Self { group, shared, partner, reign, arriving: None, told: vec![], reported: BTreeMap::new() }
     }
 
     async fn run(mut self, session: Session) -> io::Result<()> {
@@ -175,7 +167,8 @@ impl<'a> Following<'a> {
                     if self.group.state().again != again {
                         return Err(io::Error::other("it opens its session anew"));
                     }
-                    for answer in self.suspensions()? {
+                    let news = if self.group.distributed { self.progress() } else { self.suspensions()? };
+                    for answer in news {
                         send_within(&mut writer, &answer, limit).await?;
                     }
                 }
@@ -205,7 +198,9 @@ impl<'a> Following<'a> {
     /// Does what a frame says and returns what to answer.
     fn hear(&mut self, frame: Frame) -> io::Result<Vec<Frame>> {
         match frame {
+            Frame::Configure { config, .. } if self.group.distributed => self.configure_side(*config),
             Frame::Configure { config, committed } => self.configure(*config, committed),
+            Frame::Cut { .. } | Frame::Records { .. } if self.group.distributed => self.forward(frame),
             Frame::Cut { database, lsn } => {
                 let Some(local) = self.shared.database(&database) else { return Ok(vec![]) };
                 self.group.as_secondary(self.reign, |_| {
@@ -282,6 +277,7 @@ impl<'a> Following<'a> {
             super::membership::leave_database(self.group, self.shared, &name, true).map_err(io::Error::other)?;
         }
         self.told.retain(|told| config.databases.contains_key(told.trim_end_matches('\0')));
+        super::sides::learn(self.shared, self.group, &config.links).map_err(io::Error::other)?;
         self.group.touch();
         let mut answers = vec![Frame::Accepted(number)];
         answers.extend(self.suspensions()?);
@@ -342,76 +338,6 @@ impl<'a> Following<'a> {
         self.told.extend(new.iter().flat_map(|(name, _)| [name.clone(), suspended_key(name)]));
         Ok(new.into_iter().map(|(database, reason)| Frame::Suspended { database, reason }).collect())
     }
-
-    fn image(&mut self, database: String, lsn: u64, fork: u64, size: u64) -> io::Result<Vec<Frame>> {
-        let mut row = Seeding::new(&database, self.partner, false, size, self.shared.now());
-        let taken = self.shared.database(&database).is_some();
-        let (row, refused) = self.group.as_secondary(self.reign, |state| {
-            let ours = state.copy.local.contains(&database) || state.copy.seeding.contains(&database);
-            // Documented failure numbers, on the target (+200).
-            let refused = match (state.copy.may_create_databases, taken && !ours) {
-                (false, _) => Some(203),
-                (true, true) => Some(223),
-                (true, false) => None,
-            };
-            if let Some(failure) = refused {
-                (row.state, row.failure, row.ended) = ("FAILED", failure, Some(row.started));
-            } else {
-                // Until the new files are whole nothing in the old ones counts.
-                let begin = |copy: &mut super::Copy| {
-                    copy.local.remove(&database);
-                    copy.seeding.insert(database.clone());
-                };
-                self.group.persist(state, begin).map_err(io::Error::other)?;
-            }
-            state.seeding.push(row);
-            Ok((state.seeding.len() - 1, refused))
-        })?;
-        let mut answers = Vec::new();
-        if let Some(failure) = refused {
-            tracing::warn!(group = self.group.name, database, failure, "seeding was refused");
-            answers.push(Frame::SeedRefused { database: database.clone(), failure });
-        }
-        let image = Arriving { database, lsn, fork, size, bytes: vec![], refused: refused.is_some(), row };
-        answers.extend(self.land(image)?);
-        Ok(answers)
-    }
-
-    /// Takes the image into use once it is complete.
-    fn land(&mut self, image: Arriving) -> io::Result<Vec<Frame>> {
-        let moved = image.bytes.len() as u64;
-        self.group.as_secondary(self.reign, |state| {
-            if let Some(row) = state.seeding.get_mut(image.row) {
-                row.moved = moved;
-            }
-            Ok(())
-        })?;
-        if moved < image.size {
-            self.arriving = Some(image);
-            return Ok(vec![]);
-        }
-        if image.refused {
-            return Ok(vec![]);
-        }
-        let local = self.shared.create(&image.database)?;
-        let now = self.shared.now();
-        self.group.as_secondary(self.reign, |state| {
-            local.throw_out();
-            local.seed(image.lsn, image.fork, image.bytes)?;
-            let end = |copy: &mut super::Copy| {
-                copy.seeding.remove(&image.database);
-                copy.local.insert(image.database.clone());
-            };
-            self.group.persist(state, end).map_err(io::Error::other)?;
-            local.set_owner(Some(super::primary::owner(self.group)));
-            if let Some(row) = state.seeding.get_mut(image.row) {
-                (row.state, row.ended) = ("COMPLETED", Some(now));
-            }
-            Ok(())
-        })?;
-        self.shared.set_restoring(&image.database, None).map_err(io::Error::other)?;
-        Ok(vec![position(&local)])
-    }
 }
 
 /// Marks in `told` that a suspension was told; no database has such a name.
@@ -419,6 +345,6 @@ fn suspended_key(database: &str) -> String {
     format!("{database}\0")
 }
 
-fn position(local: &Arc<Database>) -> Frame {
+pub(super) fn position(local: &Arc<Database>) -> Frame {
     Frame::Hardened { database: local.name().into(), lsn: local.end(), redone: local.applied() }
 }

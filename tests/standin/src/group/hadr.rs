@@ -9,7 +9,7 @@ use crate::{
     errors::{Message, SqlResult},
     instance::{SYSTEM, Shared},
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Runs one statement.
 pub async fn execute(shared: &Arc<Shared>, database: &str, statement: HadrStatement) -> SqlResult<Vec<Message>> {
@@ -30,7 +30,9 @@ pub async fn execute(shared: &Arc<Shared>, database: &str, statement: HadrStatem
     }
     let Some(group) = shared.group_of(&name) else { return Err(not_joined(&name)) };
     let role = group.state().role;
+    let forwards = role == Role::Primary && group.forwards.load(Ordering::SeqCst);
     match statement {
+        HadrStatement::Off if forwards => forget(shared, &group, &name),
         HadrStatement::Off if role == Role::Primary => Err(on_primary(&name, &group.name)),
         HadrStatement::Off => leave(shared, &group, &name),
         HadrStatement::Suspend | HadrStatement::Resume if role == Role::Resolving => {
@@ -99,6 +101,16 @@ fn takes_log(shared: &Shared, database: &str, id: uuid::Uuid) -> SqlResult<()> {
             ),
         )),
     }
+}
+
+/// On a forwarder: the database leaves this side of the distributed group.
+fn forget(shared: &Arc<Shared>, group: &Arc<Group>, database: &str) -> SqlResult<Vec<Message>> {
+    for link in shared.links_of(&group.name) {
+        if link.state().copy.local.contains(database) {
+            super::sides::give_up(shared, &link, database)?;
+        }
+    }
+    Ok(vec![])
 }
 
 /// The copy here is RESTORING, and stays so until it is joined again, or dropped.

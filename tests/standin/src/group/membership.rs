@@ -12,11 +12,13 @@ use crate::{
     instance::{SYSTEM, Shared},
     store::database::Database,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Primary only: 41190 for members, 41140 for the rest.
 fn primary_only(group: &Arc<Group>, member: Option<(&str, &str)>) -> SqlResult<()> {
-    if group.state().role == Role::Primary {
+    // The databases of a forwarder are those of the other side.
+    let theirs = member.is_some_and(|(_, what)| what == "DATABASE") && group.forwards.load(Ordering::SeqCst);
+    if group.state().role == Role::Primary && !theirs {
         return Ok(());
     }
     let name = &group.name;
@@ -39,7 +41,7 @@ fn primary_only(group: &Arc<Group>, member: Option<(&str, &str)>) -> SqlResult<(
 }
 
 /// Proposes a change once nothing else is pending, and waits for its commit.
-async fn commit(
+pub(super) async fn commit(
     shared: &Arc<Shared>,
     group: &Arc<Group>,
     operation: &str,
@@ -223,7 +225,7 @@ fn check_modification(group: &Group, name: &str, options: &ReplicaOptions) -> Sq
 }
 
 /// Changes what was given.
-fn apply(options: &ReplicaOptions, replica: &mut ReplicaConfig) {
+pub(super) fn apply(options: &ReplicaOptions, replica: &mut ReplicaConfig) {
     replica.endpoint_url = options.endpoint_url.clone().unwrap_or_else(|| replica.endpoint_url.clone());
     replica.session_timeout = options.session_timeout.unwrap_or(replica.session_timeout);
     replica.backup_priority = options.backup_priority.unwrap_or(replica.backup_priority);
@@ -324,7 +326,7 @@ fn database_to_add(shared: &Shared, group: &Group, name: &str) -> SqlResult<Arc<
 }
 
 /// Commits a configuration that lists the database.
-async fn add_database(shared: &Arc<Shared>, group: &Arc<Group>, name: &str) -> SqlResult<()> {
+pub(super) async fn add_database(shared: &Arc<Shared>, group: &Arc<Group>, name: &str) -> SqlResult<()> {
     let local = |own: bool| {
         let mut state = group.state();
         group.persist(&mut state, |copy| {

@@ -4,9 +4,12 @@
 //! committed when a majority has it; a write is acknowledged when every replica marked SYNCHRONIZED in the committed or
 //! the pending configuration has hardened it, and enough of them are connected.
 
+mod arrival;
 pub mod config;
+pub mod distributed;
 pub mod failover;
 pub mod follow;
+mod forward;
 pub mod hadr;
 pub mod identity;
 pub mod lease;
@@ -16,6 +19,7 @@ pub mod roles;
 mod seeding;
 pub mod serve;
 pub mod sessions;
+pub mod sides;
 pub mod statements;
 pub mod stuck;
 pub mod transport;

@@ -18,13 +18,16 @@ pub fn owner(group: &Arc<Group>) -> Arc<dyn Owner> {
 impl Owner for GroupOwner {
     fn admit(&self, database: &str, write: bool) -> SqlResult<u64> {
         let state = self.0.state();
-        match state.role {
+        match self.0.role_of_databases(&state) {
             Role::Resolving => Err(not_in_role(database)),
             Role::Primary => {
-                if synchronized(&state, &self.0.me, database) < state.committed.commit_quorum {
-                    return Err(no_quorum(database));
-                }
-                Ok(state.reign)
+                let short = |group: &Group, state: &State| {
+                    synchronized(state, &group.me, database) < state.committed.commit_quorum
+                };
+                let (reign, mut lacks) = (state.reign, short(&self.0, &state));
+                drop(state);
+                lacks |= links(&self.0).iter().any(|link| short(link, &link.state()));
+                if lacks { Err(no_quorum(database)) } else { Ok(reign) }
             }
             Role::Secondary if write => Err(Message::new(
                 3906,
@@ -52,6 +55,12 @@ impl Owner for GroupOwner {
         self.0.state().fork
     }
 
+    fn now(&self) -> i64 {
+        let now = self.0.instance().map(|shared| shared.now()).unwrap_or_else(|_| std::time::SystemTime::now());
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    }
+
     fn hardened(&self) {
         self.0.touch();
     }
@@ -63,10 +72,13 @@ impl Owner for GroupOwner {
                 {
                     self.0.instance()?;
                     let state = self.0.state();
-                    if state.role != Role::Primary || state.reign != reign {
+                    if self.0.role_of_databases(&state) != Role::Primary || state.reign != reign {
                         return Err(not_in_role(database));
                     }
-                    if is_acknowledged(&state, &self.0.me, database, lsn) {
+                    let here = is_acknowledged(&state, &self.0.me, database, lsn);
+                    drop(state);
+                    let there = |link: &Arc<Group>| is_acknowledged(&link.state(), &link.me, database, lsn);
+                    if here && links(&self.0).iter().all(there) {
                         return Ok(());
                     }
                 }
@@ -78,12 +90,19 @@ impl Owner for GroupOwner {
     }
 }
 
+/// The distributed groups that this group leads.
+fn links(group: &Arc<Group>) -> Vec<Arc<Group>> {
+    let links = group.instance().map(|shared| shared.links_of(&group.name)).unwrap_or_default();
+    links.into_iter().filter(|link| link.state().role == Role::Primary).collect()
+}
+
 /// Whether a session may use a database now: 976, 978 and 979 by the rights of a secondary, the rest by role.
 pub fn may_connect(group: &Arc<Group>, database: &str, read_only_intent: bool) -> SqlResult<()> {
     let intent_required = {
         let state = group.state();
         let own = state.copy.config.replicas.get(&group.me);
-        if read_only_intent && state.role == Role::Primary && own.is_some_and(|own| own.primary_connections == 3) {
+        let primary = group.role_of_databases(&state) == Role::Primary;
+        if read_only_intent && primary && own.is_some_and(|own| own.primary_connections == 3) {
             return Err(Message::new(
                 979,
                 14,
@@ -92,7 +111,7 @@ pub fn may_connect(group: &Arc<Group>, database: &str, read_only_intent: bool) -
                 ),
             ));
         }
-        state.role == Role::Secondary
+        group.role_of_databases(&state) == Role::Secondary
             && state.copy.config.replicas.get(&group.me).is_some_and(|own| own.secondary_connections == 1)
     };
     if intent_required && !read_only_intent {

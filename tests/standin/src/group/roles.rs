@@ -13,7 +13,10 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
@@ -44,6 +47,8 @@ pub struct Partner {
     pub redone: BTreeMap<String, u64>,
     /// Databases that it does not take records of, with the reason.
     pub suspended: BTreeMap<String, u8>,
+    /// Of a group in a distributed one: its own side says that it commits synchronously.
+    pub synchronous: bool,
     /// Databases that an image was sent of and that it has not reported since.
     pub reseeding: BTreeSet<String>,
     /// Why the last session ended.
@@ -123,15 +128,24 @@ pub struct Group {
     pub shared: Weak<Shared>,
     /// Name of the group.
     pub name: String,
-    /// Name of the local replica.
+    /// Name of the local replica; of a distributed group the name of the group here that is its member.
     pub me: String,
+    /// Each of its replicas is a group.
+    pub distributed: bool,
+    /// It is the secondary side of a distributed group: its primary replica is a forwarder.
+    pub forwards: AtomicBool,
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    /// Shared by a group and the distributed ones that it is a member of: what one hardens concerns the others.
+    changed: Arc<watch::Sender<u64>>,
 }
 
 impl Group {
     /// A group from its copy, RESOLVING.
     pub fn new(shared: &Arc<Shared>, name: &str, copy: Copy) -> Arc<Self> {
+        let member = copy.member.clone();
+        let of = member.as_ref().and_then(|name| shared.group(name));
+        let changed = of.map_or_else(|| Arc::new(watch::Sender::new(0)), |group| group.changed.clone());
+        let distributed = copy.config.distributed;
         let state = State {
             committed: copy.config.clone(),
             copy,
@@ -154,13 +168,15 @@ impl Group {
             sessions: 0,
             tasks: vec![],
         };
-        let me = shared.config.server_name.clone();
+        let me = member.unwrap_or_else(|| shared.config.server_name.clone());
         Arc::new(Self {
             shared: Arc::downgrade(shared),
             name: name.into(),
             me,
+            distributed,
+            forwards: AtomicBool::new(shared.is_secondary_side(name)),
             state: Mutex::new(state),
-            changed: watch::Sender::new(0),
+            changed,
         })
     }
 
@@ -212,7 +228,7 @@ impl Group {
         let shared = self.instance()?;
         if role == Role::Secondary {
             self.spawn(super::follow::run(self.clone()));
-        } else if let Some(pause) = shared.faults.get().returns_by_itself {
+        } else if let Some(pause) = shared.faults.get().returns_by_itself.filter(|_| !self.distributed) {
             self.spawn(return_later(self.clone(), pause));
         }
         Ok(())
@@ -231,7 +247,10 @@ impl Group {
         };
         for database in databases.iter().filter_map(|name| shared.database(name)) {
             database.throw_out();
-            database.redo(database.end())?;
+            // A forwarder redoes what the global primary says is acknowledged.
+            if !self.forwards.load(Ordering::SeqCst) {
+                database.redo(database.end())?;
+            }
         }
         self.turn(Role::Primary, Some((crown, reign)))?;
         tracing::info!(group = self.name, "the local replica is the primary replica now (41074)");
@@ -243,7 +262,7 @@ impl Group {
     }
 
     /// A crown is taken only in the reign it was prepared for.
-    fn turn(self: &Arc<Self>, role: Role, crown: Option<(Crown, u64)>) -> SqlResult<()> {
+    pub(super) fn turn(self: &Arc<Self>, role: Role, crown: Option<(Crown, u64)>) -> SqlResult<()> {
         let shared = self.instance()?;
         let now = shared.now();
         let (before, databases) = {
@@ -253,7 +272,9 @@ impl Group {
                 return Err(super::failover::cancelled(&self.name));
             }
             let crown = crown.map(|(crown, _)| crown);
-            self.persist(&mut state, |copy| copy.was_primary = role == Role::Primary)?;
+            if !self.distributed {
+                self.persist(&mut state, |copy| copy.was_primary = role == Role::Primary)?;
+            }
             state.tasks.drain(..).for_each(|task| task.abort());
             state.role = role;
             state.reign += 1;
@@ -277,13 +298,17 @@ impl Group {
             } else if state.hold {
                 self.propose(&mut state, |_| Ok(()))?;
             }
-            (before, state.copy.local.iter().cloned().collect::<Vec<_>>())
+            let own = state.copy.local.iter().filter(|_| !self.distributed).cloned();
+            (before, own.collect::<Vec<_>>())
         };
         for database in databases.iter().filter_map(|name| shared.database(name)) {
             database.set_owner(Some(super::primary::owner(self)));
         }
         tracing::info!(group = self.name, replica = self.me, from = ?before, to = ?role, "the state of the local availability replica has changed (19406)");
         self.touch();
+        if !self.distributed {
+            super::sides::align(&shared, self);
+        }
         Ok(())
     }
 
@@ -347,6 +372,10 @@ impl Group {
     /// Whether this instance accepts a configuration or a primary with this number.
     pub fn acceptable(&self, state: &State, number: i64) -> bool {
         let Ok(shared) = self.instance() else { return false };
+        // Each side of a distributed group counts its own configurations.
+        if self.distributed {
+            return true;
+        }
         let lower = number < state.copy.config.number || number < state.copy.promised;
         !(lower && (self.strict() || !shared.faults.get().follows_lower_numbers))
     }
@@ -358,15 +387,15 @@ impl Group {
             state.role == Role::Primary && (number >> 32) > state.copy.config.major()
         };
         let told = self.instance().is_ok_and(|shared| shared.faults.get().yields_to_higher_numbers) || self.strict();
-        if higher && told {
+        if higher && told && !self.distributed {
             tracing::warn!(group = self.name, "another replica was promoted meanwhile (41094)");
         }
-        higher && told && self.become_role(Role::Resolving).is_ok()
+        higher && told && !self.distributed && self.become_role(Role::Resolving).is_ok()
     }
 }
 
 /// Looks each second whether the configuration still fits: sessions that ended without a word are noticed elsewhere.
-async fn keep_configuration(group: Arc<Group>) {
+pub(super) async fn keep_configuration(group: Arc<Group>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         group.reconcile();

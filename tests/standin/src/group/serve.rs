@@ -246,6 +246,14 @@ impl Serving<'_> {
                 self.sent.records.remove(&database);
                 self.group.without(self.partner, self.id, &database);
             }
+            Frame::Synchronous(synchronous) => {
+                self.with_state(|state| {
+                    if let Some(entry) = state.partners.get_mut(self.partner) {
+                        entry.synchronous = synchronous;
+                    }
+                })?;
+                self.group.reconcile();
+            }
             Frame::Suspended { database, reason } => {
                 self.sent.records.remove(&database);
                 self.group.suspended(self.partner, self.id, &database, reason);

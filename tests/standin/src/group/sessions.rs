@@ -40,6 +40,7 @@ impl Group {
         entry.redone.clear();
         entry.suspended.clear();
         entry.reseeding.clear();
+        entry.synchronous = false;
         drop(state);
         tracing::info!(group = self.name, partner, "a connection to an availability replica is established (35202)");
         self.touch();

@@ -30,6 +30,13 @@ pub async fn execute(
     enabled(shared)?;
     let group = shared.group(name);
     match (statement, group) {
+        (GroupStatement::CreateDistributed { options, members }, group) => {
+            super::distributed::create(shared, name, group.is_some(), &options, members)?;
+        }
+        (GroupStatement::JoinDistributed(members), group) => {
+            super::distributed::join(shared, name, group.is_some(), members)?;
+        }
+        (GroupStatement::ModifyGroups(_), None) => return Err(super::distributed::not_found(name)),
         (GroupStatement::Create { options, databases, replicas }, None) => {
             create(shared, name, &options, databases, replicas).await?
         }
@@ -82,6 +89,9 @@ pub fn not_there(name: &str) -> Message {
 }
 
 async fn alter(shared: &Arc<Shared>, group: &Arc<Group>, statement: GroupStatement, external: bool) -> SqlResult<()> {
+    if group.distributed {
+        return super::distributed::alter(shared, group, statement).await;
+    }
     match statement {
         GroupStatement::Failover => super::failover::failover(shared, group, false, external).await,
         GroupStatement::ForceFailover => super::failover::failover(shared, group, true, external).await,
@@ -98,7 +108,11 @@ async fn alter(shared: &Arc<Shared>, group: &Arc<Group>, statement: GroupStateme
         GroupStatement::AddDatabases(names) => super::membership::add_databases(shared, group, names).await,
         GroupStatement::RemoveDatabases(names) => super::membership::remove_databases(shared, group, names).await,
         GroupStatement::Set(options) => super::membership::set(shared, group, options).await,
-        GroupStatement::Create { .. } | GroupStatement::Join { .. } => Err(not_there(&group.name)),
+        GroupStatement::ModifyGroups(_) => Err(super::distributed::not_distributed(&group.name)),
+        GroupStatement::Create { .. }
+        | GroupStatement::Join { .. }
+        | GroupStatement::CreateDistributed { .. }
+        | GroupStatement::JoinDistributed(_) => Err(not_there(&group.name)),
     }
 }
 
@@ -128,6 +142,8 @@ async fn create(
         },
         external_lease: options.write_lease_validity.is_some(),
         basic: options.basic,
+        distributed: false,
+        links: BTreeMap::new(),
     };
     super::valid::check(shared, &config, "CREATE AVAILABILITY GROUP")?;
     let group = shared.add_group(name, Copy::new(config, true))?;
@@ -148,7 +164,8 @@ fn supported(options: &GroupOptions) -> SqlResult<()> {
         return Err(not_supported("A CLUSTER_TYPE other than EXTERNAL in CREATE AVAILABILITY GROUP"));
     }
     if options.distributed {
-        return Err(not_supported("A distributed availability group"));
+        let text = "Conflicting option spec provided. DISTRIBUTED option cannot be combined with any other availability group options.";
+        return Err(Message::new(19_497, 16, text));
     }
     if options.contained {
         return Err(not_supported("A CONTAINED availability group"));
@@ -314,6 +331,9 @@ fn may_create(group: &Arc<Group>, allowed: bool) -> SqlResult<()> {
 
 /// Only the local instance leaves; databases stay: ONLINE on a primary, else RESTORING.
 fn drop_group(shared: &Arc<Shared>, group: &Arc<Group>) -> SqlResult<()> {
+    if !shared.links_of(&group.name).is_empty() {
+        return Err(not_supported("DROP of a group that is a member of a distributed one"));
+    }
     let primary = group.state().role == Role::Primary;
     let local: Vec<String> = group.state().copy.local.iter().cloned().collect();
     group.end();

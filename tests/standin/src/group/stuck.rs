@@ -29,7 +29,7 @@ impl Group {
         let Some(young) = shared.faults.get().stuck_41104 else { return false };
         let stops = shared.identity.stops();
         let mut state = self.state();
-        if ex_primary && state.role == Role::Primary && state.since.elapsed() < young {
+        if ex_primary && !self.distributed && state.role == Role::Primary && state.since.elapsed() < young {
             state.stuck.partners.entry(partner.into()).or_insert((Instant::now(), stops));
         }
         let still = state.stuck.partners.get(partner).is_some_and(|(since, at)| since.elapsed() < LAST && *at == stops);

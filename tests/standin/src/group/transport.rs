@@ -72,6 +72,8 @@ pub enum Frame {
         /// Highest number accepted.
         accepted: i64,
     },
+    /// The secondary side of a distributed group commits synchronously, as it says itself.
+    Synchronous(bool),
     /// A configuration to accept.
     Configure {
         /// It.

@@ -44,7 +44,8 @@ impl Group {
         let mut voters = pending.config.voters();
         voters.insert(self.me.as_str());
         let votes = pending.accepted.iter().filter(|name| voters.contains(name.as_str())).count();
-        if votes < Config::majority_of(voters.len()) {
+        let needed = if self.distributed { 0 } else { Config::majority_of(voters.len()) };
+        if votes < needed {
             return false;
         }
         state.committed = pending.config.clone();
@@ -92,6 +93,13 @@ impl Group {
         // An asynchronous primary waits for nobody, whatever the modes of its secondaries are, and nobody is ever marked
         // SYNCHRONIZED with it (SQL Server docs, "Availability modes").
         let synchronous = replicas.get(&self.me).is_some_and(|own| own.availability_mode == 1);
+        match self.instance() {
+            Ok(shared) if self.distributed => {
+                config.databases = shared.databases_of_member(&self.me, &config.databases);
+            }
+            Ok(shared) => config.links = shared.link_definitions(&self.name),
+            Err(_) => {}
+        }
         for (name, database) in &mut config.databases {
             let mut synchronized = BTreeSet::from([self.me.clone()]);
             let candidates = state.partners.keys().filter(|partner| {
@@ -113,6 +121,10 @@ impl Group {
 
     fn caught_up(&self, state: &State, partner: &str, name: &str, database: &DatabaseConfig) -> bool {
         let Some(entry) = state.partners.get(partner).filter(|entry| entry.connected) else { return false };
+        let own = state.committed.replicas.get(&self.me);
+        if self.distributed && !(entry.synchronous && own.is_some_and(|own| own.availability_mode == 1)) {
+            return false;
+        }
         let away = entry.suspended.contains_key(name)
             || entry.reseeding.contains(name)
             || database.pending_suspend.contains(partner)

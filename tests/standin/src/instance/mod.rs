@@ -1,6 +1,7 @@
 //! One SQL Server: its databases, its availability groups, start, stop and crash.
 
 mod listen;
+mod recover;
 mod shared;
 pub mod snapshot;
 
@@ -85,11 +86,21 @@ pub struct DatabaseEntry {
     /// Start of the last log backup, microseconds since 1970.
     #[serde(default)]
     pub log_backup: Option<i64>,
+    /// The log is backed up to here.
+    #[serde(default)]
+    pub backed_up: u64,
     /// Left a group as a secondary: RESTORING until dropped or joined again.
     pub restoring: bool,
     /// `group_database_id` that it had in the group it left.
     #[serde(default)]
     pub left: Option<Uuid>,
+}
+
+impl DatabaseEntry {
+    /// A new database, in the FULL recovery model or else SIMPLE.
+    pub fn new(id: i32, full: bool) -> Self {
+        Self { id, full, log_chain: false, log_backup: None, backed_up: 0, restoring: false, left: None }
+    }
 }
 
 /// The inside of an instance.
@@ -152,7 +163,9 @@ impl Instance {
             started: (SystemTime::now(), Instant::now()),
         });
         shared.open_databases(&copies)?;
-        for (name, copy) in copies {
+        // A distributed group is put beside the group that is its member.
+        let (distributed, plain): (Vec<_>, Vec<_>) = copies.into_iter().partition(|(_, copy)| copy.config.distributed);
+        for (name, copy) in plain {
             let was_primary = copy.was_primary;
             let group = Group::new(&shared, &name, copy);
             shared.groups().insert(name, group.clone());
@@ -172,6 +185,7 @@ impl Instance {
                 group.become_role(Role::Resolving).map_err(io::Error::other)?;
             }
         }
+        group::sides::start(&shared, distributed);
         let listening = shared.clone();
         shared.spawn(async move { listen::listen(listening).await });
         Ok(Self(shared))
@@ -276,14 +290,8 @@ impl Instance {
             return Err(Message::new(5058, 16, "Option 'RECOVERY' cannot be set in database 'tempdb'."));
         }
         self.not_restoring(name)?;
-        if !full && self.0.group_of(name).is_some() {
-            return Err(Message::new(
-                1468,
-                16,
-                format!(
-                    "The operation cannot be performed on database \"{name}\" because it is involved in a database mirroring session or an availability group. Some operations are not allowed on a database that is participating in a database mirroring session or in an availability group."
-                ),
-            ));
+        if !full {
+            self.not_in_group(name)?;
         }
         self.0.change_entry(name, |entry| {
             entry.log_chain &= full;
@@ -291,22 +299,18 @@ impl Instance {
         })
     }
 
-    /// 5052: what ALTER DATABASE changes can be changed in a database that is RESTORING no more than it can be opened.
-    pub fn not_restoring(&self, name: &str) -> SqlResult<()> {
-        let name = self.0.database(name).map_or_else(|| name.to_string(), |known| known.name().to_string());
-        if self.0.entries().get(&name).is_some_and(|entry| entry.restoring) {
-            let text = "ALTER DATABASE is not permitted while a database is in the Restoring state.";
-            return Err(Message::new(5052, 16, text));
-        }
-        Ok(())
-    }
-
     /// BACKUP DATABASE: the stand-in keeps no backup, but the log chain starts.
     pub async fn backup_database(&self, name: &str) -> SqlResult<()> {
         let database = self.0.database(name).ok_or_else(|| unknown(name))?;
         let name = database.name();
         self.on_primary(name)?;
-        self.0.change_entry(name, |entry| entry.log_chain = entry.full)
+        let end = database.end();
+        self.0.change_entry(name, |entry| {
+            if entry.full && !entry.log_chain {
+                // The chain begins here: what is before is in the backup.
+                (entry.log_chain, entry.backed_up) = (true, end);
+            }
+        })
     }
 
     /// BACKUP LOG at `now`, microseconds since 1970, truncates the log as far as no replica needs it; 4208 in SIMPLE, 4214
@@ -333,18 +337,28 @@ impl Instance {
             Some(_) => {}
             None => return Err(unknown(name)),
         }
-        self.0.change_entry(name, |entry| entry.log_backup = Some(now))?;
+        let end = database.end();
+        self.0.change_entry(name, |entry| (entry.log_backup, entry.backed_up) = (Some(now), end))?;
         let group = self.0.group_of(name);
-        database.truncate_log(group.as_ref().map_or(u64::MAX, |group| group.not_needed(name))).map_err(disk_error)?;
+        database.truncate_log(self.not_needed(group.as_ref(), name)).map_err(disk_error)?;
         if let Some(group) = group {
             group.touch();
         }
         Ok(())
     }
 
+    /// The last record that no replica of the group needs, nor the other side of a distributed group.
+    fn not_needed(&self, group: Option<&Arc<Group>>, name: &str) -> u64 {
+        let Some(group) = group else { return u64::MAX };
+        let links = self.0.links_of(&group.name).into_iter().filter(|link| link.state().role == Role::Primary);
+        let beyond = links.map(|link| link.not_needed(name)).min();
+        group.not_needed(name).min(beyond.unwrap_or(u64::MAX))
+    }
+
     /// 3059 on a secondary. (SQL Server takes copy-only and log backups there; the stand-in takes none.)
     fn on_primary(&self, name: &str) -> SqlResult<()> {
-        if self.0.group_of(name).is_some_and(|group| group.state().role != Role::Primary) {
+        let secondary = |group: Arc<Group>| group.role_of_databases(&group.state()) != Role::Primary;
+        if self.0.group_of(name).is_some_and(secondary) {
             return Err(Message::new(
                 3059,
                 16,

@@ -3,11 +3,14 @@
 use super::{DatabaseEntry, ENTRIES, SYSTEM, Shared, disk_error, lock, unknown};
 use crate::{
     errors::SqlResult,
-    group::{self, Copy, Group},
+    group::{
+        self, Copy, Group,
+        config::{DatabaseConfig, Link},
+    },
     store::database::Database,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, MutexGuard, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -55,10 +58,7 @@ impl Shared {
         for name in SYSTEM {
             if !self.entries().contains_key(name) {
                 let id = self.entries().len() as i32 + 1;
-                self.entries().insert(
-                    name.into(),
-                    DatabaseEntry { id, full: false, log_chain: false, log_backup: None, restoring: false, left: None },
-                );
+                self.entries().insert(name.into(), DatabaseEntry::new(id, false));
             }
         }
         self.save_entries()?;
@@ -91,10 +91,7 @@ impl Shared {
         }
         let database = Database::open(&self.config.disk, name, true)?;
         let id = self.entries().values().map(|entry| entry.id).max().unwrap_or(4) + 1;
-        self.entries().insert(
-            name.into(),
-            DatabaseEntry { id, full: true, log_chain: false, log_backup: None, restoring: false, left: None },
-        );
+        self.entries().insert(name.into(), DatabaseEntry::new(id, true));
         self.databases().insert(name.into(), database.clone());
         self.save_entries()?;
         Ok(database)
@@ -109,7 +106,7 @@ impl Shared {
         lock(&self.databases)
     }
 
-    pub(super) fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Group>>> {
+    pub(crate) fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Group>>> {
         lock(&self.groups)
     }
 
@@ -167,10 +164,49 @@ impl Shared {
         self.groups().values().cloned().collect()
     }
 
+    /// The distributed groups that a group here is a member of.
+    pub fn links_of(&self, member: &str) -> Vec<Arc<Group>> {
+        let groups = self.all_groups().into_iter();
+        groups.filter(|group| group.distributed && group.me.eq_ignore_ascii_case(member)).collect()
+    }
+
+    /// The same as its configuration has them.
+    pub fn link_definitions(&self, member: &str) -> BTreeMap<String, Link> {
+        let copies = lock(&self.copies);
+        let own = copies.iter().filter(|(_, copy)| copy.member.as_deref() == Some(member));
+        own.map(|(name, copy)| {
+            let config = group::Config { number: 0, databases: BTreeMap::new(), ..copy.config.clone() };
+            (name.clone(), Link { config, primary: copy.was_primary })
+        })
+        .collect()
+    }
+
+    /// Whether a group here is the secondary side of a distributed one.
+    pub fn is_secondary_side(&self, member: &str) -> bool {
+        let copies = lock(&self.copies);
+        copies.values().any(|copy| copy.member.as_deref() == Some(member) && !copy.was_primary)
+    }
+
+    /// The databases of a distributed group: those of its member, as far as they are known already unchanged.
+    pub fn databases_of_member(
+        &self,
+        member: &str,
+        known: &BTreeMap<String, DatabaseConfig>,
+    ) -> BTreeMap<String, DatabaseConfig> {
+        let copies = lock(&self.copies);
+        let Some(copy) = copies.get(member) else { return known.clone() };
+        let entry = |(name, own): (&String, &DatabaseConfig)| {
+            let new = || DatabaseConfig { id: own.id, synchronized: BTreeSet::new(), pending_suspend: BTreeSet::new() };
+            (name.clone(), known.get(name).cloned().unwrap_or_else(new))
+        };
+        copy.config.databases.iter().filter(|(name, _)| copy.local.contains(*name)).map(entry).collect()
+    }
+
     /// The group that a database belongs to here.
     pub fn group_of(&self, database: &str) -> Option<Arc<Group>> {
         self.all_groups()
             .into_iter()
+            .filter(|group| !group.distributed)
             .find(|group| group.state().copy.local.iter().any(|name| name.eq_ignore_ascii_case(database)))
     }
 

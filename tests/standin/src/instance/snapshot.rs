@@ -98,6 +98,8 @@ pub struct CopyMoment {
     pub hardened: u64,
     /// Redone up to here.
     pub redone: u64,
+    /// When the last record redone was written, microseconds since 1970.
+    pub committed_at: Option<i64>,
 }
 
 impl CopyMoment {
@@ -117,7 +119,8 @@ pub fn take(shared: &Arc<Shared>) -> Snapshot {
 }
 
 fn database_moment(name: &str, entry: &DatabaseEntry, groups: &BTreeMap<String, GroupMoment>) -> DatabaseMoment {
-    let group = groups.values().find_map(|group| {
+    let plain = groups.values().filter(|group| !group.config.distributed);
+    let group = plain.into_iter().find_map(|group| {
         let database = group.databases.get(name).filter(|database| database.local.is_some())?;
         Some((group.config.replicas.get(&group.me)?.id, database.id))
     });
@@ -166,7 +169,7 @@ fn group_moment(shared: &Arc<Shared>, group: &Arc<Group>) -> GroupMoment {
                     GroupDatabaseMoment {
                         id: database.id,
                         local: local_copy(shared, group, &state, name),
-                        remote: remote_copies(group, &state, name),
+                        remote: remote_copies(shared, group, &state, name),
                         synchronized: database.synchronized.iter().cloned().collect(),
                         pending_suspend: database.pending_suspend.iter().cloned().collect(),
                     },
@@ -180,7 +183,8 @@ fn group_moment(shared: &Arc<Shared>, group: &Arc<Group>) -> GroupMoment {
 }
 
 fn local_copy(shared: &Arc<Shared>, group: &Arc<Group>, state: &State, name: &str) -> Option<CopyMoment> {
-    let database = shared.database(name).filter(|_| state.copy.local.contains(name))?;
+    let here = state.copy.local.contains(name) || group.distributed && state.role == Role::Primary;
+    let database = shared.database(name).filter(|_| here)?;
     let suspended = state.copy.suspended.get(name).copied();
     let marked =
         state.copy.config.databases.get(name).is_some_and(|database| database.synchronized.contains(&group.me));
@@ -203,10 +207,11 @@ fn local_copy(shared: &Arc<Shared>, group: &Arc<Group>, state: &State, name: &st
         }
         Role::Secondary | Role::Resolving => 0,
     };
-    Some(CopyMoment { state, suspended, hardened: database.end(), redone: database.applied() })
+    let (hardened, redone) = database.positions();
+    Some(CopyMoment { state, suspended, hardened, redone, committed_at: database.time_at(redone) })
 }
 
-fn remote_copies(group: &Arc<Group>, state: &State, name: &str) -> BTreeMap<String, CopyMoment> {
+fn remote_copies(shared: &Shared, group: &Arc<Group>, state: &State, name: &str) -> BTreeMap<String, CopyMoment> {
     if state.role != Role::Primary {
         return BTreeMap::new();
     }
@@ -231,7 +236,9 @@ fn remote_copies(group: &Arc<Group>, state: &State, name: &str) -> BTreeMap<Stri
                 _ => 0,
             };
             let redone = partner.and_then(|partner| partner.redone.get(name)).copied().unwrap_or(0);
-            (replica.clone(), CopyMoment { state: value, suspended, hardened: hardened.unwrap_or(0), redone })
+            let committed_at = shared.database(name).and_then(|database| database.time_at(redone));
+            let hardened = hardened.unwrap_or(0);
+            (replica.clone(), CopyMoment { state: value, suspended, hardened, redone, committed_at })
         })
         .collect()
 }

@@ -34,6 +34,8 @@ pub trait Owner: Send + Sync {
     fn admit(&self, database: &str, write: bool) -> SqlResult<u64>;
     /// Fork of records written now.
     fn fork(&self) -> u64;
+    /// Now, microseconds since 1970.
+    fn now(&self) -> i64;
     /// Something was hardened: ship it.
     fn hardened(&self);
     /// Waits until everybody who must has hardened `lsn`. Error: it is not acknowledged and must not be.
@@ -181,6 +183,22 @@ impl Database {
     /// Position of the last committed record.
     pub fn applied(&self) -> u64 {
         lock(&self.files).applied
+    }
+
+    /// Positions of the last hardened and the last committed record, read at once.
+    pub fn positions(&self) -> (u64, u64) {
+        let files = lock(&self.files);
+        (files.log.end(), files.applied)
+    }
+
+    /// About how many bytes of log follow `lsn`.
+    pub fn log_bytes_after(&self, lsn: u64) -> u64 {
+        lock(&self.files).log.bytes_after(lsn)
+    }
+
+    /// When a record was written, microseconds since 1970. `None`: it is not in the log any more.
+    pub fn time_at(&self, lsn: u64) -> Option<i64> {
+        lock(&self.files).log.time_at(lsn)
     }
 
     /// The forks of its log.

@@ -38,8 +38,29 @@ pub struct Record {
     pub lsn: u64,
     /// Reign of the primary that wrote it.
     pub fork: u64,
+    /// When, microseconds since 1970.
+    #[serde(default)]
+    pub at: i64,
     /// What it does.
     pub statements: Vec<Statement>,
+}
+
+/// Bytes of a record that is not kept any more.
+const FORGOTTEN: u64 = 200;
+
+impl Record {
+    /// About how many bytes it takes in a log.
+    fn bytes(&self) -> u64 {
+        let cell = |cell: &Cell| match cell {
+            Cell::Text(text) => text.len(),
+            Cell::Blob(bytes) => bytes.len(),
+            _ => 8,
+        };
+        let parameters =
+            |statement: &Statement| statement.parameters.iter().map(|(_, value)| cell(value)).sum::<usize>();
+        let statements: usize = self.statements.iter().map(|s| s.sql.len() + parameters(s)).sum();
+        64 + statements as u64
+    }
 }
 
 /// The log of one database from `base` on; what is before is only in the database image.
@@ -67,6 +88,18 @@ impl Log {
     pub fn after(&self, lsn: u64) -> &[Record] {
         let start = self.records.partition_point(|record| record.lsn <= lsn);
         self.records.get(start..).unwrap_or_default()
+    }
+
+    /// About how many bytes the records after `lsn` take; of those that are not kept any more only their number is known.
+    pub fn bytes_after(&self, lsn: u64) -> u64 {
+        let forgotten = self.base.saturating_sub(lsn) * FORGOTTEN;
+        forgotten + self.after(lsn).iter().map(Record::bytes).sum::<u64>()
+    }
+
+    /// When the record at `lsn` was written. `None`: not in this log.
+    pub fn time_at(&self, lsn: u64) -> Option<i64> {
+        let index = self.records.binary_search_by_key(&lsn, |record| record.lsn).ok()?;
+        self.records.get(index).map(|record| record.at).filter(|at| *at > 0)
     }
 
     /// Fork of the record at `lsn`. `None`: not in this log.
@@ -223,6 +256,7 @@ mod tests {
         Record {
             lsn,
             fork,
+            at: 0,
             statements: vec![Statement {
                 sql: format!("insert {lsn}"),
                 parameters: vec![("@a".into(), Cell::Integer(1))],

@@ -120,19 +120,19 @@ impl Transaction {
     }
 
     fn harden(&mut self) -> SqlResult<u64> {
-        let mut fork = None;
+        let (mut fork, mut at) = (None, crate::server::wall());
         if let Some(owner) = &self.owner {
             if owner.admit(&self.database.name, true)? != self.reign {
                 return Err(lost(&self.database.name));
             }
-            fork = Some(owner.fork());
+            (fork, at) = (Some(owner.fork()), owner.now());
         }
         let statements = std::mem::take(&mut self.statements);
         let mut files = self.files()?;
         // A role that is lost from here on throws this transaction out first, under the same lock.
         let fork = fork.unwrap_or_else(|| files.log.fork_at(files.log.end()).unwrap_or(files.log.base_fork));
         let lsn = files.log.end() + 1;
-        let records = [Record { lsn, fork, statements }];
+        let records = [Record { lsn, fork, at, statements }];
         self.database.harden(&mut files, &records).map_err(|error| {
             Message::new(9001, 21, format!("The log for database '{}' is not available: {error}", self.database.name))
         })?;

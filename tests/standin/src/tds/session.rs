@@ -49,7 +49,7 @@ impl<S: SqlSession> Connection<S> {
                 Some(request) => Some(request),
                 None => tokio::select! {
                     biased;
-                    () = self.killed.as_mut() => return self.wire.close().await,
+                    () = self.killed.as_mut() => return self.say_killed().await,
                     request = self.wire.request() => request?,
                 },
             };
@@ -58,6 +58,13 @@ impl<S: SqlSession> Connection<S> {
                 return self.wire.close().await;
             }
         }
+    }
+
+    /// A session that rests is told of its end without having asked: the client reads it at its next request.
+    async fn say_killed(&mut self) -> io::Result<()> {
+        let response = self.response(Style::Batch, &[]);
+        self.end(response, Ending::Killed, false).await?;
+        self.wire.close().await
     }
 
     async fn answer(&mut self, request: Request) -> io::Result<Next> {

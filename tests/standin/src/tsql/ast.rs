@@ -272,6 +272,30 @@ pub enum SecurityStatement {
     AlterAuthorization(Securable, String),
 }
 
+/// Whose rights a trigger runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunsAs {
+    /// Whoever fires it.
+    Caller,
+    /// Whoever creates it.
+    Creator,
+    /// That login.
+    Login(String),
+}
+
+/// Statements on triggers of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TriggerStatement {
+    /// CREATE TRIGGER .. ON ALL SERVER FOR LOGON: its body, and the text of the whole.
+    Create { name: String, how: Definition, runs_as: RunsAs, body: String, text: String },
+    /// DROP TRIGGER .. ON ALL SERVER
+    Drop { names: Vec<String>, if_exists: bool },
+    /// ENABLE TRIGGER .. ON ALL SERVER; no names: ALL.
+    Enable(Vec<String>),
+    /// DISABLE TRIGGER .. ON ALL SERVER; no names: ALL.
+    Disable(Vec<String>),
+}
+
 /// Statements on whole databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseStatement {
@@ -285,10 +309,14 @@ pub enum DatabaseStatement {
     Hadr(String, HadrStatement),
     /// ALTER DATABASE SET options that change nothing here.
     Ignored(String),
+    /// ALTER DATABASE SET options that a database in a group cannot have.
+    Outside(String, String),
     /// BACKUP DATABASE
     Backup(String),
     /// BACKUP LOG
     BackupLog(String),
+    /// RESTORE DATABASE WITH RECOVERY
+    Recover(String),
 }
 
 /// One statement.
@@ -342,6 +370,8 @@ pub enum Statement {
     Object(ObjectStatement),
     /// Security
     Security(SecurityStatement),
+    /// Triggers of the server
+    Trigger(TriggerStatement),
     /// Databases
     Database(DatabaseStatement),
     /// Availability groups

@@ -20,6 +20,7 @@ pub mod schema;
 mod secure;
 pub mod session;
 pub mod state;
+mod trigger;
 mod whole;
 mod write;
 

@@ -236,13 +236,16 @@ impl Session {
         match statement {
             Statement::Object(statement) => self.object_statement(statement, out).await,
             Statement::Security(statement) => self.security_statement(statement).await,
+            Statement::Trigger(statement) => self.trigger_statement(statement),
             Statement::Database(statement) => {
                 self.database_outside_transaction(statement)?;
                 self.database_statement(statement, out).await
             }
             Statement::Group(name, statement) => {
                 self.no_transaction(match statement {
-                    GroupStatement::Create { .. } => "CREATE AVAILABILITY GROUP",
+                    GroupStatement::Create { .. } | GroupStatement::CreateDistributed { .. } => {
+                        "CREATE AVAILABILITY GROUP"
+                    }
                     GroupStatement::Drop => "DROP AVAILABILITY GROUP",
                     _ => "ALTER AVAILABILITY GROUP",
                 })?;
@@ -279,7 +282,7 @@ impl Session {
         let what = match statement {
             DatabaseStatement::Drop { .. } => return self.no_transaction("DROP DATABASE"),
             _ if self.depth == 0 => return Ok(()),
-            DatabaseStatement::Backup(_) | DatabaseStatement::BackupLog(_) => {
+            DatabaseStatement::Backup(_) | DatabaseStatement::BackupLog(_) | DatabaseStatement::Recover(_) => {
                 let text = "Cannot perform a backup or restore operation within a transaction.";
                 return Err(Message::new(3021, 16, text));
             }

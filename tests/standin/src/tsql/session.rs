@@ -10,7 +10,7 @@ use crate::{
     catalog::On,
     errors::{Message, SqlResult},
     instance::Transaction,
-    server::{Server, SessionEntry},
+    server::{Presence, Server, SessionEntry},
     tds::{LoginRequest, SqlSession},
     value::{Output, Parameter, SqlType, Value},
 };
@@ -58,6 +58,10 @@ pub struct Session {
     pub(super) temporary: BTreeSet<String>,
     /// What databases say about themselves, and of which commit.
     pub(super) described: Mutex<BTreeMap<String, (Version, Arc<Described>)>>,
+    /// Why a pool may not use it any more.
+    pub(super) refused: Option<Message>,
+    /// Last of the fields: the session is seen until its transaction is rolled back.
+    pub(super) presence: Arc<Presence>,
 }
 
 fn login_failed(user: &str) -> Message {
@@ -70,9 +74,32 @@ fn cannot_open(database: &str) -> Message {
 }
 
 impl Session {
-    /// Logs in. Errors: 18456 (always state 1: the reason is in the errorlog alone), 4060, 4064 and what the database
-    /// answers.
+    /// Logs in. Errors: 18456 (always state 1: the reason is in the errorlog alone), 17892 by a logon trigger, 4060, 4064
+    /// and what the database answers.
     pub async fn login(server: &Server, request: LoginRequest) -> Result<Self, Message> {
+        let mut session = Self::authenticate(server, &request)?;
+        session.fire_logon().await?;
+        session.enter(&request).await?;
+        Ok(session)
+    }
+
+    /// Logs in by the dedicated administrator connection, which logon triggers do not hinder: for members of sysadmin, one
+    /// at a time (17810).
+    pub async fn login_dedicated(server: &Server, request: LoginRequest) -> Result<Self, Message> {
+        let mut session = Self::authenticate(server, &request)?;
+        if !session.is_sysadmin() {
+            return Err(login_failed(&request.user));
+        }
+        if !server.take_dedicated(&session.presence) {
+            let text = "Could not connect because the maximum number of '1' dedicated administrator connections already exists. Before a new connection can be made, the existing dedicated administrator connection must be dropped, either by logging off or ending the process.";
+            return Err(Message::new(17_810, 20, text).state(2));
+        }
+        session.enter(&request).await?;
+        Ok(session)
+    }
+
+    /// A session in master for whoever is who they say.
+    fn authenticate(server: &Server, request: &LoginRequest) -> Result<Self, Message> {
         let refused = |reason: &str| {
             tracing::info!("Error: 18456, Severity: 14. Login failed for user '{}'. Reason: {reason}", request.user);
             login_failed(&request.user)
@@ -86,18 +113,23 @@ impl Session {
         if login.disabled || !allowed {
             return Err(refused("The login is disabled or has no CONNECT SQL permission."));
         }
-        let asked = !request.database.is_empty();
-        let wanted = if asked { request.database.clone() } else { login.default_database.clone() };
         let entry = server.open_session(&login.name, &request.application, &request.host, "master");
-        let mut session = Self::new(server, entry, &login.name, request.read_only_intent);
+        Ok(Self::new(server, entry, &login.name, request.read_only_intent))
+    }
+
+    /// Goes to the database that was asked for, or else the login's own.
+    async fn enter(&mut self, request: &LoginRequest) -> Result<(), Message> {
+        let asked = !request.database.is_empty();
+        let own = self.server.catalog.read().login(&self.login).map(|login| login.default_database.clone());
+        let wanted = if asked { request.database.clone() } else { own.unwrap_or_else(|| "master".into()) };
         let changed = loop {
-            match session.change_database(&wanted) {
-                Err(message) if message.state == super::read::LOCKED => session.unlocked(&message).await?,
+            match self.change_database(&wanted) {
+                Err(message) if message.state == super::read::LOCKED => self.unlocked(&message).await?,
                 other => break other,
             }
         };
         match changed {
-            Ok(()) => Ok(session),
+            Ok(()) => Ok(()),
             Err(_) if !asked => Err(Message::new(4064, 11, "Cannot open user default database. Login failed.")),
             Err(error) if [911, 916].contains(&error.number) => Err(cannot_open(&wanted)),
             Err(error) => Err(error),
@@ -107,6 +139,7 @@ impl Session {
     fn new(server: &Server, entry: Arc<SessionEntry>, login: &str, read_only_intent: bool) -> Self {
         Self {
             server: server.clone(),
+            presence: server.presence(&entry),
             entry,
             login: login.into(),
             database: "master".into(),
@@ -127,6 +160,7 @@ impl Session {
             nesting: 0,
             temporary: BTreeSet::new(),
             described: Mutex::default(),
+            refused: None,
         }
     }
 
@@ -141,6 +175,9 @@ impl Session {
 
     /// Runs a batch.
     pub async fn batch(&mut self, sql: &str, parameters: Vec<Parameter>, out: Out<'_>) {
+        if let Err(message) = self.alive() {
+            return self.refuse(message, out);
+        }
         let _running = Running::new(self, "BATCH");
         let outer = self.start(&parameters);
         match parse::batch(sql, parameters.iter().map(|parameter| parameter.name.clone())) {
@@ -160,6 +197,9 @@ impl Session {
 
     /// Runs a procedure called by name. `sp_executesql` takes its text and declarations from its first arguments.
     pub async fn procedure(&mut self, name: &str, parameters: Vec<Parameter>, out: Out<'_>) {
+        if let Err(message) = self.alive() {
+            return self.refuse(message, out);
+        }
         let _running = Running::new(self, "EXECUTE");
         self.start(&[]);
         let name = match parse::object_name(name) {
@@ -184,6 +224,19 @@ impl Session {
             }
         }
         self.end_batch(out);
+    }
+
+    /// 596 once KILL was said: its transaction is rolled back, and nothing else follows. 17892 when it was reset for its
+    /// next user and a logon trigger refused that one.
+    fn alive(&mut self) -> SqlResult<()> {
+        if let Some(refused) = &self.refused {
+            return Err(Message { class: 20, ..refused.clone() });
+        }
+        if !self.entry.killed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.roll_back();
+        Err(Message::new(596, 21, "Cannot continue the execution because the session is in the kill state."))
     }
 
     /// A batch begins: its variables are its parameters. Returns what was there.
@@ -245,6 +298,11 @@ impl Session {
         self.caught.clear();
         (self.rowcount, self.error, self.identity) = (0, 0, None);
         self.temporary.clear();
+        self.entry.activity().dormant = true;
+        self.database = "master".into();
+        if self.server.instance.faults().get().logon_triggers_fire_for_pools {
+            self.refused = self.fire_logon().await.err();
+        }
         let _ = self.change_database(&database.unwrap_or_else(|| "master".into()));
     }
 
@@ -252,12 +310,6 @@ impl Session {
     pub(super) fn converted(value: Value, from: SqlType, to: SqlType) -> SqlResult<Value> {
         let lite = convert::to_lite(&value, from);
         convert::convert(lite, to, convert::Strictness::Explicit).map(|lite| convert::from_lite(lite, to))
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.server.close_session(self.entry.spid);
     }
 }
 
@@ -271,10 +323,12 @@ impl SqlSession for Session {
     }
 
     async fn begin(&mut self) -> Result<(), Message> {
+        self.alive()?;
         self.transaction_statement(TransactionStatement::Begin).await
     }
 
     async fn commit(&mut self) -> Result<(), Message> {
+        self.alive()?;
         self.transaction_statement(TransactionStatement::Commit).await
     }
 
@@ -306,18 +360,25 @@ impl SqlSession for Session {
 }
 
 /// The row in `sys.dm_exec_requests` while a request runs; gone when its future is dropped, too.
-struct Running(Arc<SessionEntry>);
+struct Running {
+    entry: Arc<SessionEntry>,
+    server: Server,
+}
 
 impl Running {
     fn new(session: &Session, command: &str) -> Self {
-        let entry = session.entry.clone();
-        *entry.request.lock().unwrap_or_else(PoisonError::into_inner) = Some((command.into(), session.server.now()));
-        Self(entry)
+        let (entry, now) = (session.entry.clone(), session.server.now());
+        *entry.request.lock().unwrap_or_else(PoisonError::into_inner) = Some((command.into(), now));
+        let mut activity = entry.activity();
+        (activity.request_start, activity.dormant) = (now, false);
+        drop(activity);
+        Self { entry, server: session.server.clone() }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        *self.0.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.entry.request.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.entry.activity().request_end = Some(self.server.now());
     }
 }

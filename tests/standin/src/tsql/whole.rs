@@ -9,6 +9,7 @@ use crate::{
     ddl::{GroupStatement, HadrStatement},
     errors::{Message, SqlResult},
     instance::SYSTEM,
+    tsql::parse::not_supported,
     value::Value,
 };
 
@@ -43,24 +44,43 @@ impl Session {
                 self.alters(name)?;
                 instance.not_restoring(name)
             }
+            DatabaseStatement::Outside(name, option) => {
+                self.alters(name)?;
+                instance.not_in_group(name)?;
+                Err(not_supported(&format!("ALTER DATABASE SET {option} outside a group")))
+            }
+            DatabaseStatement::Backup(_) | DatabaseStatement::BackupLog(_) | DatabaseStatement::Recover(_) => {
+                let text = self.back_up(statement).await?;
+                self.show(Message::new(3014, 0, text), out);
+                Ok(())
+            }
+        }
+    }
+
+    /// BACKUP and RESTORE: what they say when they are done.
+    async fn back_up(&mut self, statement: &DatabaseStatement) -> SqlResult<String> {
+        let instance = self.server.instance.clone();
+        match statement {
             DatabaseStatement::Backup(name) => {
                 self.owns(name)?;
                 instance.backup_database(name).await?;
-                let text = format!(
+                Ok(format!(
                     "BACKUP DATABASE successfully processed 1 pages in 0.001 seconds (7.812 MB/sec). Database '{name}' was not written anywhere: the stand-in keeps no backups."
-                );
-                self.show(Message::new(3014, 0, text), out);
-                Ok(())
+                ))
             }
             DatabaseStatement::BackupLog(name) => {
                 self.owns(name)?;
                 instance.backup_log(name, self.server.now()).await?;
-                self.show(
-                    Message::new(3014, 0, "BACKUP LOG successfully processed 1 pages in 0.001 seconds (7.812 MB/sec)."),
-                    out,
-                );
-                Ok(())
+                Ok("BACKUP LOG successfully processed 1 pages in 0.001 seconds (7.812 MB/sec).".into())
             }
+            DatabaseStatement::Recover(name) => {
+                self.need_server("CREATE ANY DATABASE", || {
+                    Message::new(262, 14, format!("RESTORE DATABASE permission denied in database '{name}'."))
+                })?;
+                instance.recover_database(name)?;
+                Ok("RESTORE DATABASE successfully processed 0 pages in 0.001 seconds (0.000 MB/sec).".into())
+            }
+            _ => Err(not_supported("This statement")),
         }
     }
 
@@ -143,8 +163,10 @@ impl Session {
         }
         let on = On::Group(name.to_lowercase());
         let (allowed, verb) = match statement {
-            GroupStatement::Create { .. } => (self.holds("CREATE AVAILABILITY GROUP", &On::Server), "create"),
-            GroupStatement::Join { .. } => {
+            GroupStatement::Create { .. } | GroupStatement::CreateDistributed { .. } => {
+                (self.holds("CREATE AVAILABILITY GROUP", &On::Server), "create")
+            }
+            GroupStatement::Join { .. } | GroupStatement::JoinDistributed(_) => {
                 (self.holds("CREATE AVAILABILITY GROUP", &On::Server) || self.holds("ALTER", &on), "join")
             }
             GroupStatement::Drop => (self.holds("CONTROL", &on) || self.holds("ALTER", &on), "drop"),

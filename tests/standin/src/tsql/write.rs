@@ -61,7 +61,7 @@ impl Session {
             self.transaction = Some(OpenTransaction { database: writing.database, inner: writing.inner });
             return Ok(());
         }
-        writing.inner.commit().await
+        self.commit(writing.inner).await
     }
 
     /// Ends a failed statement: what it did was undone, the session's transaction stays open.

@@ -1,7 +1,7 @@
 //! sys.databases and its like.
 
-use super::{Rows, View, groups::STATE, int, maybe, text};
-use crate::{group::roles::Role, tsql::state::State, value::Value};
+use super::{Rows, View, int, maybe, text};
+use crate::{tsql::state::State, value::Value};
 
 pub(super) const VIEWS: &[View] = &[
     View {
@@ -17,12 +17,6 @@ pub(super) const VIEWS: &[View] = &[
         rows: recovery_status,
     },
     View {
-        key: "sys.dm_db_log_stats",
-        columns: "database_id int, recovery_model nvarchar(60), log_min_lsn nvarchar(24), log_end_lsn nvarchar(24), current_vlf_sequence_number bigint, current_vlf_size_mb float, total_vlf_count bigint, total_log_size_mb float, active_vlf_count bigint, active_log_size_mb float, log_truncation_holdup_reason nvarchar(60), log_backup_time datetime, log_backup_lsn nvarchar(24), log_since_last_log_backup_mb float, log_checkpoint_lsn nvarchar(24), log_since_last_checkpoint_mb float, log_recovery_lsn nvarchar(24), log_recovery_size_mb float, recovery_vlf_count bigint",
-        permission: STATE,
-        rows: log_stats,
-    },
-    View {
         key: "sys.master_files",
         columns: "database_id int, file_id int, type tinyint, type_desc nvarchar(60), name sysname, physical_name nvarchar(260), state tinyint, state_desc nvarchar(60), size int",
         permission: None,
@@ -34,6 +28,7 @@ fn databases(state: &State, _: &str) -> Rows {
     let level = i64::from(state.server.major()) * 10;
     let rows = state.snapshot().databases.iter().map(|(name, database)| {
         let desc = ["ONLINE", "RESTORING", "RECOVERING"].get(usize::from(database.state)).copied().unwrap_or("ONLINE");
+        let (wait, wait_desc) = super::log::holdup(state, name).wait();
         let (model, model_desc) = if database.entry.full { (1, "FULL") } else { (3, "SIMPLE") };
         vec![
             text(name),
@@ -61,8 +56,8 @@ fn databases(state: &State, _: &str) -> Rows {
             int(2),
             text("CHECKSUM"),
             Value::Bit(false),
-            int(0),
-            text("NOTHING"),
+            int(wait),
+            text(wait_desc),
             Value::Bit(false),
             maybe(database.group, |(replica, _)| Value::Guid(replica)),
             maybe(database.group, |(_, id)| Value::Guid(id)),
@@ -85,41 +80,6 @@ fn recovery_status(state: &State, _: &str) -> Rows {
             Value::Guid(guid),
             Value::Null,
             Value::Null,
-        ]
-    });
-    rows.collect()
-}
-
-/// `datetime` 0: what stands for a log that was never backed up.
-const NEVER: i64 = -25_567 * 86_400_000_000;
-
-/// One row for each database; of a database that is secondary here the documentation promises three columns only.
-fn log_stats(state: &State, _: &str) -> Rows {
-    let shared = state.server.instance.shared();
-    let lsn = || text("00000025:00000001:0001");
-    let rows = state.snapshot().databases.iter().map(|(name, database)| {
-        let secondary = shared.group_of(name).is_some_and(|group| group.state().role != Role::Primary);
-        let own = |value: Value| if secondary { Value::Null } else { value };
-        vec![
-            int(database.entry.id),
-            text(if database.entry.full { "FULL" } else { "SIMPLE" }),
-            own(lsn()),
-            own(lsn()),
-            own(int(37)),
-            own(Value::Float(8.0)),
-            own(int(1)),
-            own(Value::Float(8.0)),
-            own(int(1)),
-            own(Value::Float(1.0)),
-            own(text("NOTHING")),
-            Value::DateTime(database.entry.log_backup.unwrap_or(NEVER)),
-            own(lsn()),
-            own(Value::Float(1.0)),
-            own(lsn()),
-            own(Value::Float(1.0)),
-            own(lsn()),
-            own(Value::Float(1.0)),
-            own(int(1)),
         ]
     });
     rows.collect()

@@ -6,6 +6,7 @@ use super::{
     int, maybe, moment, text,
 };
 use crate::{
+    catalog::On,
     group::roles::Role,
     instance::snapshot::{CopyMoment, GroupDatabaseMoment, GroupMoment},
     tsql::state::State,
@@ -24,6 +25,12 @@ pub(super) const VIEWS: &[View] = &[
         columns: "replica_id uniqueidentifier, group_database_id uniqueidentifier, database_name sysname, is_failover_ready bit, is_pending_secondary_suspend bit, is_database_joined bit, recovery_lsn numeric(25,0), truncation_lsn numeric(25,0)",
         permission: STATE,
         rows: database_cluster_states,
+    },
+    View {
+        key: "sys.availability_databases_cluster",
+        columns: "group_id uniqueidentifier, group_database_id uniqueidentifier, database_name sysname, truncation_lsn numeric(25,0)",
+        permission: None,
+        rows: databases_of_groups,
     },
     View {
         key: "sys.dm_hadr_automatic_seeding",
@@ -47,12 +54,31 @@ const SUSPENDED: &[&str] = &[
     "SUSPEND_FROM_APPLY",
     "SUSPEND_FROM_RESTART",
     "SUSPEND_FROM_UNDO",
+    "SUSPEND_FROM_REVALIDATION",
+    "SUSPEND_FROM_XRF_UPDATE",
 ];
 const SYNCHRONIZATION: &[&str] = &["NOT SYNCHRONIZING", "SYNCHRONIZING", "SYNCHRONIZED", "REVERTING", "INITIALIZING"];
-/// An LSN as SQL Server writes it: virtual log file, block, slot.
+/// The LSN of a record as SQL Server writes it: virtual log file, block, slot.
 fn lsn(position: u64) -> Value {
     let block = i128::from(position) * 100_000;
     Value::Decimal(37 * 1_000_000_000_000_000 + block + 1)
+}
+
+/// The block after everything up to a record: all that is before it is on disk.
+fn flushed(position: u64) -> Value {
+    lsn(position.saturating_add(1))
+}
+
+/// `last_hardened_lsn`: of a primary the least of its secondaries; NULL when it commits asynchronously.
+fn last_hardened(group: &GroupMoment, database: &GroupDatabaseMoment, copy: &CopyMoment, primary: bool) -> Value {
+    if !primary {
+        return flushed(copy.hardened);
+    }
+    if group.config.replicas.get(&group.me).is_none_or(|own| own.availability_mode != 1) {
+        return Value::Null;
+    }
+    let least = database.remote.values().map(|copy| copy.hardened).min();
+    flushed(least.unwrap_or(copy.hardened).min(copy.hardened))
 }
 
 fn database_states(state: &State, _: &str) -> Rows {
@@ -106,14 +132,14 @@ fn database_state(
         reason_desc,
         lsn(copy.redone),
         lsn(0),
-        other(lsn(copy.hardened)),
+        other(flushed(copy.hardened)),
         other(now.clone()),
-        other(lsn(copy.hardened)),
+        other(flushed(copy.hardened)),
         other(now.clone()),
-        lsn(copy.hardened),
+        last_hardened(group, database, copy, primary),
         other(now.clone()),
         other(lsn(copy.redone)),
-        other(now.clone()),
+        other(now),
         other(int(i64::try_from(end.saturating_sub(copy.hardened)).unwrap_or(0))),
         other(int(0)),
         other(int(i64::try_from(copy.redo_queue()).unwrap_or(0))),
@@ -121,7 +147,7 @@ fn database_state(
         int(0),
         lsn(copy.hardened),
         lsn(copy.redone),
-        now,
+        maybe(copy.committed_at, Value::DateTime),
         int(0),
         other(int(0)),
         lsn(copy.redone),
@@ -155,6 +181,16 @@ fn database_cluster_states(state: &State, _: &str) -> Rows {
         }
     }
     rows
+}
+
+/// A distributed group has no databases of its own here: those are the ones of its member.
+fn databases_of_groups(state: &State, _: &str) -> Rows {
+    let plain = moments(state).filter(|group| !group.config.distributed);
+    let plain = plain.filter(|group| state.data.sees(&state.login, &On::Group(group.config.name.to_lowercase())));
+    let row = |group: &GroupMoment, (name, database): (&String, &GroupDatabaseMoment)| {
+        vec![Value::Guid(group.config.id), Value::Guid(database.id), text(name), lsn(0)]
+    };
+    plain.flat_map(|group| group.databases.iter().map(move |entry| row(group, entry))).collect()
 }
 
 /// `failure_state_desc`; 100 and 200 more say on which side it happened.

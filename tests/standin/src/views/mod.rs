@@ -5,10 +5,13 @@
 mod databases;
 mod group_databases;
 mod groups;
+mod log;
 mod objects;
 mod principals;
 mod security;
 mod server;
+mod sessions;
+mod triggers;
 
 use crate::{
     errors::{Message, SqlResult},
@@ -20,6 +23,8 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
+
+pub use sessions::SYSTEM_SESSIONS;
 
 /// Rows of a view.
 pub type Rows = Vec<Vec<Value>>;
@@ -53,9 +58,12 @@ fn all() -> impl Iterator<Item = &'static View> {
         groups::VIEWS,
         group_databases::VIEWS,
         databases::VIEWS,
+        log::VIEWS,
         security::VIEWS,
         principals::VIEWS,
         server::VIEWS,
+        sessions::VIEWS,
+        triggers::VIEWS,
         objects::VIEWS,
     ]
     .into_iter()

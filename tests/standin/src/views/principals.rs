@@ -3,10 +3,11 @@
 use super::{Rows, View, int, maybe, text};
 use crate::{
     tsql::{
+        convert,
         schema::object_id,
         state::{Described, State},
     },
-    value::Value,
+    value::{SqlType, Value},
 };
 
 pub(super) const VIEWS: &[View] = &[
@@ -112,7 +113,7 @@ fn properties(state: &State, database: &str) -> Rows {
             int(if *class == 0 { 0 } else { object_id(major) }),
             int(column.map_or(0, |index| index as i64 + 1)),
             text(name),
-            maybe(value.as_ref(), text),
+            convert::from_lite(value.clone(), SqlType::Variant),
         ]
     });
     rows.collect()

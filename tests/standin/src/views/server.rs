@@ -1,25 +1,9 @@
-//! Sessions, requests, clocks, configuration, messages.
+//! Clocks, configuration, messages.
 
-use super::{Rows, View, int, maybe, text};
-use crate::{catalog::On, tsql::state::State, value::Value};
-use std::sync::PoisonError;
-
-const STATE: Option<&str> = Some("VIEW SERVER STATE");
+use super::{Rows, View, groups::STATE, int, text};
+use crate::{tsql::state::State, value::Value};
 
 pub(super) const VIEWS: &[View] = &[
-    View {
-        key: "sys.dm_exec_sessions",
-        columns: "session_id smallint, login_time datetime, host_name nvarchar(128), program_name nvarchar(128), host_process_id int, client_interface_name nvarchar(32), security_id varbinary(85), login_name nvarchar(128), status nvarchar(30), cpu_time int, memory_usage int, last_request_start_time datetime, is_user_process bit, original_login_name nvarchar(128), database_id smallint, open_transaction_count int",
-        // Everybody sees their own session.
-        permission: None,
-        rows: sessions,
-    },
-    View {
-        key: "sys.dm_exec_requests",
-        columns: "session_id smallint, request_id int, start_time datetime, status nvarchar(30), command nvarchar(32), database_id smallint, user_id int, blocking_session_id smallint, wait_type nvarchar(60), wait_time int, percent_complete float, total_elapsed_time int",
-        permission: None,
-        rows: requests,
-    },
     View {
         key: "sys.dm_os_sys_info",
         columns: "cpu_ticks bigint, ms_ticks bigint, cpu_count int, hyperthread_ratio int, physical_memory_kb bigint, committed_kb int, committed_target_kb int, sqlserver_start_time_ms_ticks bigint, sqlserver_start_time datetime",
@@ -51,67 +35,6 @@ pub(super) const VIEWS: &[View] = &[
         rows: messages,
     },
 ];
-
-fn sees_all(state: &State) -> bool {
-    state.holds("VIEW SERVER STATE", &On::Server) || state.holds("VIEW SERVER PERFORMANCE STATE", &On::Server)
-}
-
-fn sessions(state: &State, _: &str) -> Rows {
-    let all = sees_all(state);
-    let mut rows = Rows::new();
-    for session in state.server.sessions() {
-        if !all && session.spid != state.spid {
-            continue;
-        }
-        let request = session.request.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let database = session.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sid = state.data.login(&session.login).map(|login| login.sid.clone());
-        rows.push(vec![
-            int(session.spid),
-            Value::DateTime(session.since),
-            text(&session.host),
-            text(&session.application),
-            Value::Null,
-            text("TDS"),
-            maybe(sid, Value::Binary),
-            text(&session.login),
-            text(if request.is_some() { "running" } else { "sleeping" }),
-            int(0),
-            int(0),
-            maybe(request, |(_, start)| Value::DateTime(start)),
-            Value::Bit(true),
-            text(&session.login),
-            maybe(state.database_id(&database), int),
-            int(0),
-        ]);
-    }
-    rows
-}
-
-fn requests(state: &State, _: &str) -> Rows {
-    let all = sees_all(state);
-    let mut rows = Rows::new();
-    for session in state.server.sessions() {
-        let request = session.request.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((command, start)) = request.filter(|_| all || session.spid == state.spid) else { continue };
-        let database = session.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        rows.push(vec![
-            int(session.spid),
-            int(0),
-            Value::DateTime(start),
-            text("running"),
-            text(command),
-            maybe(state.database_id(&database), int),
-            int(1),
-            int(0),
-            Value::Null,
-            int(0),
-            Value::Float(0.0),
-            int((state.server.now() - start) / 1_000),
-        ]);
-    }
-    rows
-}
 
 fn sys_info(state: &State, _: &str) -> Rows {
     let ticks = state.server.ms_ticks();

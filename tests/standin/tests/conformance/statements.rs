@@ -16,11 +16,12 @@ use std::{
 };
 
 /// The enums that a statement is made of, by heading.
-const FAMILIES: [(&str, &str, &str); 7] = [
+const FAMILIES: [(&str, &str, &str); 8] = [
     ("Availability groups", "src/ddl.rs", "GroupStatement"),
     ("Databases in groups", "src/ddl.rs", "HadrStatement"),
     ("Databases", "src/tsql/ast.rs", "DatabaseStatement"),
     ("Principals, certificates, endpoints", "src/tsql/ast.rs", "SecurityStatement"),
+    ("Triggers of the server", "src/tsql/ast.rs", "TriggerStatement"),
     ("Objects", "src/tsql/ast.rs", "ObjectStatement"),
     ("Transactions", "src/tsql/ast.rs", "TransactionStatement"),
     ("Batches, queries, changes of data", "src/tsql/ast.rs", "Statement"),

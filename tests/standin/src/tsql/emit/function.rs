@@ -24,6 +24,7 @@ const STATE: &[(&str, Option<SqlType>)] = &[
     ("suser_sname", Some(SqlType::NVarChar(128))),
     ("original_login", Some(SqlType::NVarChar(128))),
     ("system_user", Some(SqlType::NVarChar(128))),
+    ("loginproperty", Some(SqlType::Variant)),
     ("user_id", Some(SqlType::Int)),
     ("database_principal_id", Some(SqlType::Int)),
     ("user_name", Some(SqlType::NVarChar(128))),
@@ -248,6 +249,9 @@ impl Emitter<'_> {
         if let Some((_, kind)) = SCALAR.iter().find(|(known, _)| *known == name) {
             let first = arguments.first().and_then(|piece| piece.kind);
             return Ok(Piece::new(format!("tsql_{name}({list})"), kind.or(first)));
+        }
+        if name == "eventdata" {
+            return Err(not_supported("EVENTDATA, as XML is not,"));
         }
         Err(Message::new(195, 15, format!("'{name}' is not a recognized built-in function name.")).state(10))
     }

@@ -83,6 +83,11 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
         "TARGET_RECOVERY_TIME",
         "MULTI_USER",
     ];
+    let outside = ["READ_ONLY", "READ_WRITE", "SINGLE_USER", "RESTRICTED_USER", "EMERGENCY", "OFFLINE", "ONLINE"];
+    if outside.contains(&option.as_str()) || option.ends_with("ABLE_BROKER") {
+        termination(c)?;
+        return Ok(DatabaseStatement::Outside(name, option));
+    }
     if !harmless.contains(&option.as_str()) {
         return Err(c.unsupported(&format!("ALTER DATABASE SET {option}")));
     }
@@ -100,9 +105,25 @@ fn alter(c: &mut Cursor, name: String) -> SqlResult<DatabaseStatement> {
 fn termination(c: &mut Cursor) -> SqlResult<()> {
     if c.accept(&["WITH"]) {
         c.keyword()?;
+        if c.accept(&["AFTER"]) {
+            c.integer()?;
+            let _ = c.accept(&["SECONDS"]);
+        }
         let _ = c.accept(&["IMMEDIATE"]);
     }
     Ok(())
+}
+
+/// RESTORE DATABASE .. WITH RECOVERY, which brings back what is RESTORING.
+pub(super) fn restore(c: &mut Cursor) -> SqlResult<Statement> {
+    c.skip();
+    if c.accept(&["DATABASE"]) {
+        let name = c.name()?;
+        if c.accept(&["WITH", "RECOVERY"]) {
+            return Ok(Statement::Database(DatabaseStatement::Recover(name)));
+        }
+    }
+    Err(c.unsupported("RESTORE other than RESTORE DATABASE .. WITH RECOVERY"))
 }
 
 fn backup(c: &mut Cursor) -> SqlResult<DatabaseStatement> {

@@ -80,6 +80,19 @@ pub(super) fn repeat(c: &mut Cursor) -> SqlResult<Statement> {
     Ok(Statement::While { condition, body: Box::new(statement(c)?) })
 }
 
+/// KILL of a session
+pub(super) fn kill(c: &mut Cursor) -> SqlResult<Statement> {
+    c.skip();
+    if matches!(c.token(0), Token::SingleQuotedString(_) | Token::NationalStringLiteral(_)) {
+        return Err(c.unsupported("KILL of a unit of work"));
+    }
+    let spid = c.integer()?;
+    if c.is("WITH") {
+        return Err(c.unsupported("KILL WITH STATUSONLY"));
+    }
+    Ok(Statement::Kill(spid))
+}
+
 /// RETURN
 pub(super) fn give_back(c: &mut Cursor) -> SqlResult<Statement> {
     c.skip();

@@ -29,8 +29,8 @@ fn create(c: &mut Cursor) -> SqlResult<GroupStatement> {
         list(c, |c| group_option(c, &mut options))?;
         c.expect_symbol(&Token::RParen)?;
     }
-    if c.is("AVAILABILITY") {
-        return Err(c.unsupported("A distributed availability group"));
+    if c.accept(&["AVAILABILITY", "GROUP", "ON"]) {
+        return Ok(GroupStatement::CreateDistributed { options, members: members(c)? });
     }
     c.expect(&["FOR"])?;
     let mut databases = Vec::new();
@@ -60,8 +60,8 @@ fn alter(c: &mut Cursor) -> SqlResult<GroupStatement> {
         "OFFLINE" => Ok(GroupStatement::Offline),
         "JOIN" => {
             let mut options = GroupOptions::default();
-            if c.is("AVAILABILITY") {
-                return Err(c.unsupported("A distributed availability group"));
+            if c.accept(&["AVAILABILITY", "GROUP", "ON"]) {
+                return Ok(GroupStatement::JoinDistributed(members(c)?));
             }
             if c.accept(&["WITH"]) {
                 c.expect_symbol(&Token::LParen)?;
@@ -114,6 +114,9 @@ fn member(c: &mut Cursor, verb: &str) -> SqlResult<GroupStatement> {
             _ => Err(c.wrong()),
         };
     }
+    if verb == "MODIFY" && c.accept(&["AVAILABILITY", "GROUP", "ON"]) {
+        return Ok(GroupStatement::ModifyGroups(members(c)?));
+    }
     c.expect(&["REPLICA", "ON"])?;
     if verb == "REMOVE" {
         return Ok(GroupStatement::RemoveReplica(c.string()?));
@@ -124,6 +127,16 @@ fn member(c: &mut Cursor, verb: &str) -> SqlResult<GroupStatement> {
     } else {
         GroupStatement::ModifyReplica(name, options)
     })
+}
+
+/// The groups of a distributed one.
+fn members(c: &mut Cursor) -> SqlResult<Vec<(String, ReplicaOptions)>> {
+    let mut members = Vec::new();
+    list(c, |c| {
+        members.push(replica(c)?);
+        Ok(())
+    })?;
+    Ok(members)
 }
 
 /// `item, item, ..`
@@ -225,7 +238,7 @@ fn replica_option(c: &mut Cursor, options: &mut ReplicaOptions) -> SqlResult<()>
         return Err(c.wrong());
     }
     match name.as_str() {
-        "ENDPOINT_URL" => options.endpoint_url = Some(c.string()?),
+        "ENDPOINT_URL" | "LISTENER_URL" => options.endpoint_url = Some(c.string()?),
         "AVAILABILITY_MODE" => {
             options.availability_mode =
                 one_of(c, &["SYNCHRONOUS_COMMIT", "ASYNCHRONOUS_COMMIT", "CONFIGURATION_ONLY"])?;

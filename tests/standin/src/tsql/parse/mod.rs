@@ -10,6 +10,7 @@ mod literal;
 mod message;
 mod object;
 mod security;
+mod trigger;
 mod variable;
 
 use super::ast::{Located, Statement};
@@ -110,12 +111,11 @@ fn one(c: &mut Cursor) -> SqlResult<Statement> {
             c.skip();
             Ok(Statement::Use(c.name()?))
         }
-        "KILL" => {
-            c.skip();
-            Ok(Statement::Kill(c.integer()?))
-        }
+        "KILL" => flow::kill(c),
+        "ENABLE" | "DISABLE" if c.is_at(1, "TRIGGER") => trigger::switch(c),
         "CHECKPOINT" | "RECONFIGURE" => keyword(c, Statement::Block(vec![])),
-        "GOTO" | "MERGE" | "RESTORE" | "SAVE" | "OPENROWSET" | "BULK" | "DBCC" => {
+        "RESTORE" => data::restore(c),
+        "GOTO" | "MERGE" | "SAVE" | "OPENROWSET" | "BULK" | "DBCC" => {
             Err(c.unsupported(&format!("The statement {word}")))
         }
         "CREATE" | "ALTER" | "DROP" | "GRANT" | "DENY" | "REVOKE" | "BACKUP" | "TRUNCATE" | "OPEN" | "CLOSE" => {
@@ -140,6 +140,9 @@ fn starts_statement(c: &Cursor) -> bool {
 fn definition(c: &mut Cursor) -> SqlResult<Statement> {
     if c.is_at(1, "AVAILABILITY") {
         return group::parse(c);
+    }
+    if let Some(statement) = trigger::parse(c)? {
+        return Ok(statement);
     }
     if let Some(statement) = data::parse(c)? {
         return Ok(statement);

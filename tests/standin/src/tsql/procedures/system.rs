@@ -3,6 +3,7 @@
 use super::given::Given;
 use crate::{
     errors::{Message, SqlResult},
+    store::database::rows,
     tsql::{
         ast::SecurityStatement,
         convert,
@@ -55,19 +56,25 @@ impl Session {
         self.security_statement(&statement).await
     }
 
+    /// 15233 and 15217: a property that is there cannot be added, and one that is not cannot be changed.
     pub(super) async fn change_property(&mut self, given: &Given<'_>) -> SqlResult<()> {
         let change = property(given)?;
         let database = self.database.clone();
         self.may_define("ALTER", &database)?;
+        let key: Vec<_> = change.1.iter().filter(|(name, _)| name != "@value").cloned().collect();
+        let there = self.on_connection(&database, |connection| {
+            // Without its table nothing was ever added.
+            let sql = format!("SELECT 1 FROM main.`~properties` WHERE {PROPERTY}");
+            Ok(rows(connection, &sql, &key).is_ok_and(|found| !found.rows.is_empty()))
+        })?;
+        let adds = given.procedure == "sp_addextendedproperty";
+        if there == adds {
+            let on = given.text("@level1name").map_or("object specified".into(), |object| format!("dbo.{object}"));
+            return Err(wrong_property(adds, &given.needed("@name")?, &on));
+        }
         let mut statements = setup();
         statements.push(change);
-        self.write_all(&database, &statements).await.map_err(|message| {
-            if message.number == 2627 {
-                Message::new(15_233, 16, "Property cannot be added. Property already exists for the object.")
-            } else {
-                message
-            }
-        })
+        self.write_all(&database, &statements).await
     }
 
     /// One row per component; it does not look at databases.
@@ -116,6 +123,18 @@ pub(super) fn configure(out: Out<'_>) {
     out(Output::Done(None));
 }
 
+/// The key of an extended property.
+const PROPERTY: &str = "class = @class AND major = @major AND minor = @minor AND name = @name";
+
+fn wrong_property(adds: bool, name: &str, on: &str) -> Message {
+    if adds {
+        let text = format!("Property cannot be added. Property '{name}' already exists for '{on}'.");
+        return Message::new(15_233, 16, text);
+    }
+    let text = format!("Property cannot be updated or deleted. Property '{name}' does not exist for '{on}'.");
+    Message::new(15_217, 16, text).state(2)
+}
+
 fn property(given: &Given<'_>) -> SqlResult<(String, Vec<(String, Lite)>)> {
     let text = |name: &str| Lite::Text(given.text(name).unwrap_or_default());
     let on_object = given.text("@level1name").is_some();
@@ -130,7 +149,7 @@ fn property(given: &Given<'_>) -> SqlResult<(String, Vec<(String, Lite)>)> {
         ("@name".into(), Lite::Text(given.needed("@name")?)),
         ("@value".into(), given.value("@value").map_or(Lite::Null, |value| convert::to_lite(value, SqlType::Variant))),
     ];
-    let key = "class = @class AND major = @major AND minor = @minor AND name = @name";
+    let key = PROPERTY;
     let sql = match given.procedure {
         "sp_addextendedproperty" => {
             "INSERT INTO main.`~properties` (class, major, minor, name, value) VALUES (@class, @major, @minor, @name, @value)".to_string()

@@ -49,8 +49,22 @@ impl State {
     pub fn function(&self, arguments: &[Lite]) -> SqlResult<Lite> {
         let name = argument(arguments, 0);
         let rest = arguments.get(1..).unwrap_or_default();
+        if name == "fn_hadr_is_primary_replica" {
+            self.views_server_state()?;
+        }
         let found = FAMILIES.iter().find_map(|family| family(self, &name, rest));
         found.ok_or_else(|| not_supported(&format!("The function {name}")))
+    }
+
+    /// 300 without the permission to view the server's state.
+    fn views_server_state(&self) -> SqlResult<()> {
+        let newer = self.server.major() >= 16;
+        let named = if newer { "VIEW SERVER PERFORMANCE STATE" } else { "VIEW SERVER STATE" };
+        if self.holds("VIEW SERVER STATE", &On::Server) || self.holds(named, &On::Server) {
+            return Ok(());
+        }
+        let text = format!("{named} permission was denied on object 'server', database 'master'.");
+        Err(Message::new(300, 14, text))
     }
 
     fn session_function(&self, name: &str, arguments: &[Lite]) -> Option<Lite> {
@@ -90,7 +104,9 @@ impl State {
                 Some(Lite::Blob(sid)) => self.data.login_by_sid(sid).map(|login| text(&login.name)),
                 Some(_) => None,
             },
-            "original_login" | "system_user" => Some(text(&self.login)),
+            "original_login" => Some(text(&self.original)),
+            "system_user" => Some(text(&self.login)),
+            "loginproperty" => Some(self.login_property(&asked, &argument(arguments, 1))),
             "is_srvrolemember" => {
                 let role = argument(arguments, 0);
                 let who = if arguments.len() > 1 { argument(arguments, 1) } else { self.login.clone() };
@@ -236,12 +252,16 @@ impl State {
     }
 
     fn is_primary(&self, database: &str) -> Lite {
-        let groups = &self.snapshot().groups;
-        let group = groups.values().find(|g| g.databases.keys().any(|name| name.eq_ignore_ascii_case(database)));
-        match group {
-            Some(group) => Lite::Integer(i64::from(group.role == Role::Primary)),
-            None if self.database_id(database).is_some() => Lite::Integer(1),
-            None => Lite::Null,
+        let shared = self.server.instance.shared();
+        match shared.group_of(database) {
+            Some(group) => {
+                let state = group.state();
+                let forwarder_counts = self.server.instance.faults().get().forwarder_is_primary_replica;
+                let role = if forwarder_counts { state.role } else { group.role_of_databases(&state) };
+                Lite::Integer(i64::from(role == Role::Primary))
+            }
+            None if self.server.instance.faults().get().outside_groups_primary_is_null => Lite::Null,
+            None => Lite::Integer(0),
         }
     }
 

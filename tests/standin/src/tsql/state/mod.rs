@@ -25,15 +25,17 @@ pub struct Described {
     /// Users, roles, permissions.
     pub security: DatabaseSecurity,
     /// Extended properties: class, object, column, name, value.
-    pub properties: Vec<(i64, String, String, String, Option<String>)>,
+    pub properties: Vec<(i64, String, String, String, Lite)>,
 }
 
 /// The moment.
 pub struct State {
     /// The server.
     pub server: Server,
-    /// The login.
+    /// The login that the session runs as now.
     pub login: String,
+    /// The login that it began as.
+    pub original: String,
     /// Current database.
     pub database: String,
     /// Databases described, by lower-case name; those that cannot be read are missing.
@@ -122,6 +124,7 @@ impl State {
         Ok(Self {
             server: session.server.clone(),
             login: session.login.clone(),
+            original: session.entry.login.clone(),
             database: session.database.clone(),
             described: all,
             data: session.server.catalog.read().clone(),

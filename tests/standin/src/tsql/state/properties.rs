@@ -1,7 +1,11 @@
-//! SERVERPROPERTY and DATABASEPROPERTYEX.
+//! SERVERPROPERTY, DATABASEPROPERTYEX and LOGINPROPERTY.
 
 use super::{State, text};
-use crate::tsql::functions::plain_text;
+use crate::{
+    catalog::{LoginKind, On},
+    group::roles::Role,
+    tsql::functions::plain_text,
+};
 use rusqlite::types::Value as Lite;
 
 impl State {
@@ -11,9 +15,33 @@ impl State {
         match property.map(plain_text).unwrap_or_default().to_lowercase().as_str() {
             "status" => text(if database.state == 0 { "ONLINE" } else { "RESTORING" }),
             "recovery" => text(if database.entry.full { "FULL" } else { "SIMPLE" }),
-            "updateability" => text("READ_WRITE"),
+            "updateability" => text(if self.is_secondary(name) { "READ_ONLY" } else { "READ_WRITE" }),
             "useraccess" => text("MULTI_USER"),
             "collation" => text(&self.server.instance.config().collation),
+            _ => Lite::Null,
+        }
+    }
+
+    /// Whether the copy here is a secondary of its group.
+    fn is_secondary(&self, name: &str) -> bool {
+        let shared = self.server.instance.shared();
+        shared.group_of(name).is_some_and(|group| group.role_of_databases(&group.state()) != Role::Primary)
+    }
+
+    /// LOGINPROPERTY (SQL Server docs); NULL for what is not known, and for the hash without CONTROL SERVER.
+    pub(super) fn login_property(&self, name: &str, property: &str) -> Lite {
+        let own = name.eq_ignore_ascii_case(&self.login);
+        let found = self.data.login(name).filter(|login| login.kind == LoginKind::Sql);
+        let Some(login) = found.filter(|login| own || self.data.sees(&self.login, &On::Login(login.id))) else {
+            return Lite::Null;
+        };
+        let sees_hash = self.holds("CONTROL SERVER", &On::Server);
+        match property.to_lowercase().as_str() {
+            "passwordhash" if sees_hash => login.hash.clone().map_or(Lite::Null, Lite::Blob),
+            "passwordhashalgorithm" => Lite::Integer(2),
+            "defaultdatabase" => text(&login.default_database),
+            "defaultlanguage" => text("us_english"),
+            "isexpired" | "islocked" | "ismustchange" | "badpasswordcount" | "historylength" => Lite::Integer(0),
             _ => Lite::Null,
         }
     }

@@ -234,7 +234,6 @@ async fn a_group_that_the_stand_in_cannot_be_is_refused_by_name_and_not_created(
         ("CLUSTER_TYPE = NONE", "A CLUSTER_TYPE other than EXTERNAL"),
         ("CLUSTER_TYPE = WSFC", "A CLUSTER_TYPE other than EXTERNAL"),
         ("DB_FAILOVER = ON", "A CLUSTER_TYPE other than EXTERNAL"),
-        ("CLUSTER_TYPE = EXTERNAL, DISTRIBUTED", "A distributed availability group"),
         ("CLUSTER_TYPE = EXTERNAL, CONTAINED", "A CONTAINED availability group"),
         ("CLUSTER_TYPE = EXTERNAL, CONTAINED REUSE_SYSTEM_DATABASES", "A CONTAINED availability group"),
         ("CLUSTER_TYPE = EXTERNAL, DTC_SUPPORT = PER_DB", "DTC_SUPPORT = PER_DB"),
@@ -247,6 +246,8 @@ async fn a_group_that_the_stand_in_cannot_be_is_refused_by_name_and_not_created(
         assert!(answer.sets.is_empty(), "it ends the batch as everything does that is not supported");
     }
     assert_eq!(run(&mut session, &CREATE.replace("DB_FAILOVER = ON", "CLUSTER_TYPE = OTHER")).await.numbers(), [102]);
+    let distributed = CREATE.replace("DB_FAILOVER = ON", "DISTRIBUTED");
+    assert_eq!(run(&mut session, &distributed).await.numbers(), [19_497], "it has groups, not replicas");
     assert_eq!(run(&mut session, "SELECT COUNT(*) FROM sys.availability_groups").await.row(), ["0"]);
     let options = "DB_FAILOVER = ON, DTC_SUPPORT = NONE, AUTOMATED_BACKUP_PREFERENCE = SECONDARY_ONLY";
     run(&mut session, &CREATE.replace("DB_FAILOVER = ON", options)).await.fine();

@@ -3,13 +3,19 @@
 mod access;
 mod data;
 mod databases;
+mod distributed;
 mod editions;
 mod flow;
 mod groups;
+mod log;
+mod logins;
 mod queries;
 mod replicas;
 mod server;
+mod sessions;
 mod setup;
+mod sides;
+mod triggers;
 mod views;
 
 use crate::{

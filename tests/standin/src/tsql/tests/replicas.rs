@@ -14,7 +14,7 @@ const SHOP: &str = "CREATE DATABASE shop; CREATE TABLE shop.dbo.t (id int NOT NU
     BACKUP DATABASE shop TO DISK = N'NUL'; ALTER AVAILABILITY GROUP [ag] ADD DATABASE shop";
 const ROWS: &str = "SELECT COUNT(*) FROM shop.dbo.t";
 /// Replicas whose copy of shop may become primary, as a primary shows them.
-const READY: &str = "SELECT r.replica_server_name FROM sys.dm_hadr_database_replica_cluster_states AS c
+pub(super) const READY: &str = "SELECT r.replica_server_name FROM sys.dm_hadr_database_replica_cluster_states AS c
     JOIN sys.availability_replicas AS r ON r.replica_id = c.replica_id
     WHERE c.database_name = N'shop' AND c.is_failover_ready = 1 ORDER BY 1";
 /// The copy of shop on this instance.
@@ -24,14 +24,14 @@ const DATABASE: &str = "SELECT state_desc, CASE WHEN replica_id IS NULL AND grou
     FROM sys.databases WHERE name = N'shop'";
 
 /// sql-0 is the primary of the group ag, sql-1 and sql-2 have joined it.
-struct Replicas {
-    net: SimNet,
-    servers: Vec<Server>,
-    sessions: Vec<Session>,
+pub(super) struct Replicas {
+    pub(super) net: SimNet,
+    pub(super) servers: Vec<Server>,
+    pub(super) sessions: Vec<Session>,
 }
 
 impl Replicas {
-    async fn new(seeding: &str) -> Self {
+    pub(super) async fn new(seeding: &str) -> Self {
         let mut replicas = Self { net: SimNet::new(1), servers: vec![], sessions: vec![] };
         for number in 0..3 {
             replicas.start(&format!("sql-{number}")).await;
@@ -63,14 +63,14 @@ impl Replicas {
     }
 
     /// With a database that is synchronized everywhere.
-    async fn with_shop() -> Self {
+    pub(super) async fn with_shop() -> Self {
         let mut replicas = Self::new("AUTOMATIC").await;
         replicas.fine(0, SHOP).await;
         replicas.until(0, READY, &["sql-0", "sql-1", "sql-2"]).await;
         replicas
     }
 
-    async fn start(&mut self, name: &str) {
+    pub(super) async fn start(&mut self, name: &str) {
         let server = Server::start(ServerOptions {
             config: Config {
                 server_name: name.into(),
@@ -93,16 +93,16 @@ impl Replicas {
         self.servers.push(server);
     }
 
-    async fn fine(&mut self, on: usize, sql: &str) -> Answer {
+    pub(super) async fn fine(&mut self, on: usize, sql: &str) -> Answer {
         run(&mut self.sessions[on], sql).await.fine()
     }
 
-    async fn numbers(&mut self, on: usize, sql: &str) -> Vec<i32> {
+    pub(super) async fn numbers(&mut self, on: usize, sql: &str) -> Vec<i32> {
         run(&mut self.sessions[on], sql).await.numbers()
     }
 
     /// Waits until the values that a query gives, one after the other, are these.
-    async fn until(&mut self, on: usize, sql: &str, expected: &[&str]) {
+    pub(super) async fn until(&mut self, on: usize, sql: &str, expected: &[&str]) {
         let mut last = Answer::default();
         for _ in 0..3_000 {
             last = run(&mut self.sessions[on], sql).await;
