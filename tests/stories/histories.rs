@@ -50,6 +50,8 @@ fn engine(random: &mut Random) -> Switches {
         stuck_41104: random.chance(20).then(|| seconds(10)),
         yields_to_higher_numbers: random.chance(30),
         log_held_for_absent_replicas: !random.chance(30),
+        // What no availability group of an operator meets: triggers, distributed groups.
+        ..Switches::default()
     }
 }
 

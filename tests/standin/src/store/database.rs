@@ -258,10 +258,6 @@ impl Database {
             return Ok(());
         }
         if files.image.0 < upto {
-            if !files.write.is_autocommit() {
-                // The open transaction is in the way of an image; the next log backup will do it.
-                return Ok(());
-            }
             self.write_image(&mut files)?;
         }
         files.log.forget(upto);
@@ -274,13 +270,23 @@ impl Database {
     }
 
     fn write_image(&self, files: &mut Files) -> io::Result<()> {
-        let bytes = files.dump().map_err(io::Error::other)?;
-        let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
-        let image = Image { lsn: files.applied, fork, bytes };
+        let image = self.committed(files)?;
         image.write(&self.disk, &self.name)?;
         files.image = (image.lsn, image.bytes.len() as u64);
         files.since_image = 0;
         Ok(())
+    }
+
+    /// What is committed, while a transaction may be open.
+    fn committed(&self, files: &Files) -> io::Result<Image> {
+        let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
+        let bytes = if files.write.is_autocommit() {
+            files.dump()
+        } else {
+            let image = Image::read(&self.disk, &self.name)?;
+            files.rebuilt(&image.map(|image| image.bytes).unwrap_or_default())
+        };
+        Ok(Image { lsn: files.applied, fork, bytes: bytes.map_err(io::Error::other)? })
     }
 
     /// Commits records up to `lsn` in SQLite.
@@ -316,16 +322,8 @@ impl Database {
 
     /// The committed state as an image with its position and fork.
     pub fn image(&self) -> SqlResult<(u64, u64, Vec<u8>)> {
-        let files = lock(&self.files);
-        let fork = files.log.fork_at(files.applied).unwrap_or(files.log.base_fork);
-        let bytes = if files.write.is_autocommit() {
-            files.dump()
-        } else {
-            let failed = |error: io::Error| Message::new(823, 24, error.to_string());
-            let image = Image::read(&self.disk, &self.name).map_err(failed)?;
-            files.rebuilt(&image.map(|image| image.bytes).unwrap_or_default())
-        };
-        Ok((files.applied, fork, bytes.map_err(sqlite)?))
+        let image = self.committed(&lock(&self.files)).map_err(|error| Message::new(823, 24, error.to_string()))?;
+        Ok((image.lsn, image.fork, image.bytes))
     }
 
     /// Starts again from a partner's image.
@@ -385,5 +383,22 @@ mod tests {
         let ids =
             |database: Arc<Database>| async move { database.query("SELECT id FROM t", &[]).await.unwrap().rows.len() };
         assert_eq!((ids(copy).await, ids(database).await), (1, 2));
+    }
+    #[tokio::test]
+    async fn a_log_is_truncated_while_a_transaction_is_open_and_what_was_committed_survives() {
+        let disk = Disk::memory();
+        let database = Database::open(&disk, "shop", true).unwrap();
+        for sql in ["CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)"] {
+            let mut transaction = database.begin().await.unwrap();
+            transaction.execute(sql, &[]).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        let mut open = database.begin().await.unwrap();
+        open.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
+        database.truncate_log(u64::MAX).unwrap();
+        assert_eq!((database.truncated(), database.records_after(0, 10).len()), (2, 0));
+        open.commit().await.unwrap();
+        let again = Database::open(&disk, "shop", true).unwrap();
+        assert_eq!(again.query("SELECT id FROM t", &[]).await.unwrap().rows.len(), 2);
     }
 }
