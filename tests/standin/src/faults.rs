@@ -69,7 +69,7 @@ pub struct Switches {
     /// otherwise 0, as it is secondary.
     pub forwarder_is_primary_replica: bool,
     /// FORCE_FAILOVER_ALLOW_DATA_LOSS of a distributed group suspends the local secondaries of the side that is promoted,
-    /// too, until each is resumed.
+    /// and the forwarders of groups behind it, until each is resumed.
     pub forced_side_suspends: bool,
     /// A forwarder that has hardened more than the global primary cannot go on: its database is suspended, and has to be
     /// seeded anew. Otherwise what is too much is cut off, as on every other secondary.

@@ -59,8 +59,14 @@ async fn run(settings: Settings) -> io::Result<()> {
     tracing::info!("{}", server.banner());
     tracing::info!("Server name is '{}'. This is an informational message only.", server.instance.config().server_name);
     tracing::info!("Server is listening on [ 'any' <ipv4> {} ].", settings.port);
-    let (admin_port, admin) = Tcp::listen_locally(ADMIN_PORT).await?;
-    tracing::info!("Dedicated admin connection support was established for listening locally on port {admin_port}.");
+    let admin = Tcp::listen_locally(ADMIN_PORT).await;
+    match &admin {
+        Ok((port, _)) => {
+            tracing::info!("Dedicated admin connection support was established for listening locally on port {port}.")
+        }
+        // As in SQL Server, clients do not go without the server for want of it.
+        Err(error) => tracing::error!("Dedicated admin connection support was not started because of error {error}."),
+    }
     tracing::info!("SQL Server is now ready for client connections.");
     let encryption = if settings.force_encryption { Encryption::Required } else { Encryption::Optional };
     let stop = async {
@@ -70,8 +76,10 @@ async fn run(settings: Settings) -> io::Result<()> {
         }
         tracing::info!("SQL Server is terminating because of a system shutdown.");
     };
-    let door = Arc::new(AdminDoor(server.clone()));
-    tokio::spawn(tds::listen(door, admin, Some(tls.clone()), encryption, std::future::pending()));
+    if let Ok((_, admin)) = admin {
+        let door = Arc::new(AdminDoor(server.clone()));
+        tokio::spawn(tds::listen(door, admin, Some(tls.clone()), encryption, std::future::pending()));
+    }
     tds::listen(Arc::new(server.clone()), listener, Some(tls), encryption, stop).await;
     server.stop();
     Ok(())

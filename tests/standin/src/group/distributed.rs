@@ -269,13 +269,21 @@ fn step_down(shared: &Arc<Shared>, link: &Arc<Group>, member: &Arc<Group>) {
     }
 }
 
-/// The statement returns before the sides change.
+/// The statement returns before the sides change; a later one takes it back.
 fn later(shared: &Arc<Shared>, link: &Arc<Group>, member: &Arc<Group>, primary: bool) {
     tracing::info!(group = link.name, primary, "the local side is preparing to change its role (41075)");
+    let intent = {
+        let mut state = link.state();
+        state.intent += 1;
+        state.intent
+    };
     let (delay, owner) = (shared.role_delay(), shared.clone());
     let (shared, link, member) = (shared.clone(), link.clone(), member.clone());
     owner.spawn(async move {
         sleep(delay).await;
+        if link.state().intent != intent {
+            return;
+        }
         if let Err(error) = change_side(&shared, &link, &member, primary) {
             tracing::error!(group = link.name, %error, "the local side did not change its role (41181)");
         }
@@ -290,8 +298,9 @@ fn drop_side(shared: &Arc<Shared>, link: &Arc<Group>) -> SqlResult<()> {
     };
     link.end();
     let member = shared.group(&link.me);
-    let leads = member.as_ref().is_some_and(|member| member.state().role == Role::Primary);
-    if leads && !primary {
+    // A local secondary has its copies from its own primary: there nothing changes, either.
+    let follows = member.as_ref().is_none_or(|member| member.state().role == Role::Secondary);
+    if !follows && !primary {
         for name in &local {
             give_up(shared, link, name)?;
         }

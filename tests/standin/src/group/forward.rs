@@ -11,6 +11,8 @@ use super::{
 use crate::{instance::Shared, store::database::Database};
 use std::{io, sync::Arc};
 
+/// `SUSPEND_FROM_PARTNER`
+const FROM_PARTNER: u8 = 1;
 /// `SUSPEND_FROM_REVALIDATION`
 const MISMATCH: u8 = 7;
 
@@ -45,8 +47,15 @@ impl Following<'_> {
     /// The other side's databases; its members and options are its own.
     pub(super) fn configure_side(&mut self, config: Config) -> io::Result<Vec<Frame>> {
         let number = config.number;
+        let me = &self.group.me;
         self.group.as_secondary(self.reign, |state| {
-            let take = |copy: &mut super::Copy| copy.config.databases.clone_from(&config.databases);
+            let take = |copy: &mut super::Copy| {
+                let pending = config.databases.iter().filter(|(_, database)| database.pending_suspend.contains(me));
+                for (name, _) in pending.filter(|(name, _)| copy.local.contains(*name)) {
+                    copy.suspended.entry(name.clone()).or_insert(FROM_PARTNER);
+                }
+                copy.config.databases.clone_from(&config.databases);
+            };
             self.group.persist(state, take).map_err(io::Error::other)?;
             state.following = Some(self.partner.into());
             state.last_primary = Some(self.partner.into());
@@ -62,13 +71,13 @@ impl Following<'_> {
         self.told.retain(|told| config.databases.contains_key(told));
         self.group.touch();
         let mut answers = vec![Frame::Accepted(number), Frame::Synchronous(synchronous(self.group))];
-        let new: Vec<String> = config.databases.keys().filter(|name| !self.told.contains(name)).cloned().collect();
-        for database in new {
+        let suspended = self.group.state().copy.suspended.clone();
+        answers.extend(
+            suspended.iter().map(|(database, reason)| Frame::Suspended { database: database.clone(), reason: *reason }),
+        );
+        let new = config.databases.keys().filter(|name| !self.told.contains(name) && !suspended.contains_key(*name));
+        for database in new.cloned().collect::<Vec<_>>() {
             self.told.push(database.clone());
-            if self.group.state().copy.suspended.contains_key(&database) {
-                answers.push(Frame::Suspended { database, reason: MISMATCH });
-                continue;
-            }
             let forks = self.forks(&database)?;
             answers.push(Frame::Position { database, forks });
         }

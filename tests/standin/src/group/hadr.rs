@@ -38,6 +38,8 @@ pub async fn execute(shared: &Arc<Shared>, database: &str, statement: HadrStatem
         HadrStatement::Suspend | HadrStatement::Resume if role == Role::Resolving => {
             Err(not_started(&name, &group.name))
         }
+        HadrStatement::Suspend if forwards => side(shared, &group, &name, true),
+        HadrStatement::Resume if forwards => side(shared, &group, &name, false),
         HadrStatement::Suspend => suspend(&group, &name),
         HadrStatement::Resume => resume(&group, &name),
         HadrStatement::Join(_) => Ok(vec![]),
@@ -111,6 +113,27 @@ fn forget(shared: &Arc<Shared>, group: &Arc<Group>, database: &str) -> SqlResult
         }
     }
     Ok(vec![])
+}
+
+/// On a forwarder: what it takes from the other side. RESUME undoes what was suspended for its own group, too.
+fn side(shared: &Arc<Shared>, group: &Arc<Group>, database: &str, suspends: bool) -> SqlResult<Vec<Message>> {
+    for link in shared.links_of(&group.name) {
+        let mut state = link.state();
+        if state.copy.was_primary {
+            continue;
+        }
+        link.persist(&mut state, |copy| {
+            if suspends {
+                copy.suspended.insert(database.into(), 0);
+            } else {
+                copy.suspended.remove(database);
+            }
+        })?;
+        // The other side hears of it in a new session.
+        state.again += 1;
+    }
+    group.touch();
+    if suspends { Ok(vec![]) } else { resume(group, database) }
 }
 
 /// The copy here is RESTORING, and stays so until it is joined again, or dropped.

@@ -36,17 +36,14 @@ impl Owner for GroupOwner {
             )
             .state(2)),
             Role::Secondary => {
-                let allowed = state
-                    .copy
-                    .config
-                    .replicas
-                    .get(&self.0.me)
-                    .is_some_and(|replica| replica.secondary_connections != 0);
-                if allowed && !state.copy.suspended.contains_key(database) {
-                    Ok(state.reign)
-                } else {
-                    Err(not_readable(database))
-                }
+                let own = state.copy.config.replicas.get(&self.0.me);
+                let allowed = own.is_some_and(|replica| replica.secondary_connections != 0);
+                let (reign, mut suspended) = (state.reign, state.copy.suspended.contains_key(database));
+                let forwarder = state.role == Role::Primary;
+                drop(state);
+                let links = self.0.instance().ok().filter(|_| forwarder).map(|shared| shared.links_of(&self.0.name));
+                suspended |= links.unwrap_or_default().iter().any(|link| stopped(link, database));
+                if allowed && !suspended { Ok(reign) } else { Err(not_readable(database)) }
             }
         }
     }
@@ -88,6 +85,12 @@ impl Owner for GroupOwner {
             }
         })
     }
+}
+
+/// Whether a forwarder takes no log of a database from the other side.
+fn stopped(link: &Group, database: &str) -> bool {
+    let state = link.state();
+    !state.copy.was_primary && state.copy.suspended.contains_key(database)
 }
 
 /// The distributed groups that this group leads.

@@ -57,16 +57,18 @@ pub(super) fn change_side(
     align(shared, member);
     if primary && shared.faults.get().forced_side_suspends {
         suspend_others(member);
+        let behind = shared.links_of(&member.name).into_iter().filter(|other| other.name != link.name);
+        behind.filter(|other| other.state().role == Role::Primary).for_each(|other| suspend_others(&other));
     }
     member.reconcile();
     Ok(())
 }
 
-/// A forced failover may leave the local secondaries suspended.
-fn suspend_others(member: &Arc<Group>) {
-    let mut state = member.state();
-    let me = member.me.clone();
-    let proposed = member.propose(&mut state, |config| {
+/// A forced failover may leave the local secondaries suspended, and the groups that follow this one.
+fn suspend_others(group: &Arc<Group>) {
+    let mut state = group.state();
+    let me = group.me.clone();
+    let proposed = group.propose(&mut state, |config| {
         let others = config.replicas.iter().filter(|(name, replica)| **name != me && replica.holds_data());
         let others: BTreeSet<String> = others.map(|(name, _)| name.clone()).collect();
         for database in config.databases.values_mut() {
@@ -76,7 +78,7 @@ fn suspend_others(member: &Arc<Group>) {
         Ok(())
     });
     if let Err(error) = proposed {
-        tracing::error!(group = member.name, %error, "the local secondaries were not suspended");
+        tracing::error!(group = group.name, %error, "the other replicas were not suspended");
     }
 }
 

@@ -47,6 +47,35 @@ async fn a_link_dropped_on_production_leaves_it_alone_and_the_stage_is_promoted_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_that_waits_for_the_stage_ends_when_the_link_is_dropped() {
+    let mut fleet = Fleet::linked().await;
+    fleet.mode("SYNCHRONOUS_COMMIT").await;
+    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    fleet.net.isolate("s-0");
+    let mut writer = login(&fleet.servers["p-0"], "sa", "").await.unwrap();
+    let waits = tokio::spawn(async move { run(&mut writer, "INSERT INTO shop.dbo.t VALUES (2)").await.numbers() });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waits.is_finished());
+    fleet.fine("p-0", "DROP AVAILABILITY GROUP [dag]").await;
+    let ended = tokio::time::timeout(Duration::from_secs(1), waits).await.unwrap().unwrap();
+    assert!(ended.is_empty(), "{ended:?}");
+    fleet.until("p-0", ROWS, &["2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_waits_for_the_stage_is_not_acknowledged_when_production_steps_down() {
+    let mut fleet = Fleet::linked().await;
+    fleet.mode("SYNCHRONOUS_COMMIT").await;
+    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    fleet.net.isolate("s-0");
+    let mut writer = login(&fleet.servers["p-0"], "sa", "").await.unwrap();
+    let waits = tokio::spawn(async move { run(&mut writer, "INSERT INTO shop.dbo.t VALUES (2)").await.numbers() });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fleet.fine("p-0", "ALTER AVAILABILITY GROUP [dag] SET (ROLE = SECONDARY)").await;
+    assert_eq!(waits.await.unwrap(), [596]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_dropped_on_the_secondary_side_leaves_its_databases_restoring() {
     let mut fleet = Fleet::linked().await;
     fleet.fine("s-0", "DROP AVAILABILITY GROUP [dag]").await;
@@ -107,7 +136,16 @@ async fn a_chain_of_links_goes_on_when_its_middle_is_promoted() {
     fleet.fine("s-0", "ALTER AVAILABILITY GROUP [dag] FORCE_FAILOVER_ALLOW_DATA_LOSS").await;
     fleet.until("s-0", STATE, &["ONLINE", "READ_WRITE"]).await;
     fleet.fine("s-0", "DROP AVAILABILITY GROUP [dag]; INSERT INTO shop.dbo.t VALUES (3)").await;
+    let behind = "SELECT d.is_suspended, d.suspend_reason_desc FROM sys.dm_hadr_database_replica_states AS d JOIN sys.availability_groups AS g ON g.group_id = d.group_id WHERE g.name = N'dag2' AND d.is_local = 1";
+    fleet.until("d-0", behind, &["1", "SUSPEND_FROM_PARTNER"]).await;
+    assert_eq!(fleet.numbers("d-0", ROWS).await, [976]);
+    fleet.fine("d-0", "ALTER DATABASE shop SET HADR RESUME").await;
     fleet.until("d-1", ROWS, &["3"]).await;
+    fleet.fine("d-0", "ALTER DATABASE shop SET HADR SUSPEND").await;
+    fleet.until("d-0", behind, &["1", "SUSPEND_FROM_USER"]).await;
+    fleet.fine("s-0", "INSERT INTO shop.dbo.t VALUES (4)").await;
+    fleet.fine("d-0", "ALTER DATABASE shop SET HADR RESUME").await;
+    fleet.until("d-1", ROWS, &["4"]).await;
     assert_eq!(fleet.numbers("d-0", "INSERT INTO shop.dbo.t VALUES (9)").await, [3906]);
 }
 

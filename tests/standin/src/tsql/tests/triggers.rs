@@ -1,6 +1,6 @@
 //! Logon triggers.
 
-use super::{groups::grouped, *};
+use super::{groups::grouped, replicas::Replicas, *};
 use crate::server::AdminDoor;
 
 /// Refuses everybody who is not listed, as a login that may view the state.
@@ -223,4 +223,40 @@ async fn trigger_statements_raise_the_documented_numbers() {
     assert!(run(&mut app, STATE).await.column().is_empty(), "nor does it see it");
     run(&mut sa, "EXEC (N'CREATE TRIGGER v ON ALL SERVER FOR LOGON AS IF 1 = 0 ROLLBACK')").await.fine();
     assert_eq!(run(&mut sa, "SELECT COUNT(*) FROM sys.server_triggers").await.row(), ["2"]);
+}
+
+fn fence_until(deadline: &str) -> String {
+    FENCE.replace("= 1\n", &format!("= 1 AND SYSUTCDATETIME() < '{deadline}'\n"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fence_on_every_replica_follows_the_primary_role_and_ends_at_its_own_time() {
+    let mut replicas = Replicas::with_shop().await;
+    for on in 0..3 {
+        let logins = format!(
+            "CREATE LOGIN guard WITH PASSWORD = N'{PASSWORD}'; GRANT VIEW SERVER STATE TO guard; CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}'"
+        );
+        replicas.fine(on, &logins).await;
+        replicas.fine(on, &fence_until("2099-01-31T10:00:00")).await;
+    }
+    let fenced = async |replicas: &Replicas| {
+        let mut found = vec![];
+        for (on, server) in replicas.servers.iter().enumerate() {
+            if refusal(server, "app").await.is_some() {
+                found.push(on);
+            }
+        }
+        found
+    };
+    assert_eq!(fenced(&replicas).await, [0], "the primary alone");
+    replicas.fine(0, "ALTER AVAILABILITY GROUP [ag] OFFLINE").await;
+    let role = "SELECT role_desc FROM sys.dm_hadr_availability_replica_states WHERE is_local = 1";
+    replicas.until(0, role, &["RESOLVING"]).await;
+    assert_eq!(fenced(&replicas).await, [0; 0], "nobody is primary");
+    let external = "EXEC sp_set_session_context @key = N'external_cluster', @value = N'yes'";
+    replicas.fine(1, &format!("{external}; ALTER AVAILABILITY GROUP [ag] FAILOVER")).await;
+    replicas.until(1, role, &["PRIMARY"]).await;
+    assert_eq!(fenced(&replicas).await, [1], "it has followed");
+    replicas.fine(1, &fence_until("2020-01-31T10:00:00")).await;
+    assert_eq!(fenced(&replicas).await, [0; 0], "its time is over");
 }
