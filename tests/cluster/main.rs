@@ -11,3 +11,4 @@ mod long;
 mod manifests;
 mod shop;
 mod support;
+mod tables;

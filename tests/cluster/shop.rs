@@ -67,12 +67,17 @@ pub(crate) fn sql(database: &str, batch: &str) -> String {
     sql_as(("sa", &password()), database, batch)
 }
 
-pub(crate) fn sql_as((user, password): (&str, &str), database: &str, batch: &str) -> String {
+pub(crate) fn sql_as(login: (&str, &str), database: &str, batch: &str) -> String {
+    try_sql_as(login, database, batch).unwrap_or_else(|error| panic!("{batch}: {error}"))
+}
+
+/// The rows, or the error text.
+pub(crate) fn try_sql_as((user, password): (&str, &str), database: &str, batch: &str) -> Result<String, String> {
     let mut command = Command::new("lab");
     command.args(["sql", "--host", HOST, "--user", user, "--database", database, batch]).env("LAB_PASSWORD", password);
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{batch}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 /// A client that writes all the time.

@@ -22,6 +22,8 @@ const LONG: u64 = 2_000;
 const PARTS: u64 = 6;
 /// Everything is well again so long after the last fault, at most.
 const BOUND: Duration = Duration::from_secs(420);
+/// Log backups are read once a minute.
+const BACKUPS: Duration = Duration::from_secs(65);
 
 /// A history: what may happen in it is drawn as it goes.
 struct Play {
@@ -29,6 +31,7 @@ struct Play {
     random: Random,
     down: Vec<String>,
     asked: u32,
+    backed_up: bool,
 }
 
 /// An engine by chance: every switch is something that its documentation leaves open.
@@ -84,7 +87,7 @@ impl Play {
 
     async fn fault(&mut self) {
         let pod = self.replica();
-        match self.random.below(11) {
+        match self.random.below(13) {
             0 | 1 => drop(self.stage.kill(&pod)),
             2 | 3 => {
                 self.stage.freeze(&pod);
@@ -112,6 +115,12 @@ impl Play {
                 self.stage.start("operator");
             }
             9 => self.api(),
+            10 => self.stage.watches_fail("operator", self.random.fork("watches")),
+            11 => {
+                let person = self.stage.connection("person", "orders-rw.shop.svc");
+                let _ = person.run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'").await;
+                self.backed_up = true;
+            }
             _ => {
                 self.asked += 1;
                 let pods = self.stage.replicas();
@@ -171,6 +180,10 @@ impl Play {
         let link = self.stage.link("operator");
         link.forgive();
         link.set_reach(Reach::Fine);
+        if self.backed_up {
+            // What is told then is no unrest.
+            self.stage.pass(BACKUPS).await;
+        }
         self.stage.ends_well(BOUND, clients).await;
     }
 }
@@ -182,7 +195,7 @@ async fn history(seed: u64) {
     let stage = Stage::new(setup);
     stage.plane.history.note("engine", switches);
     stage.becomes_ready().await;
-    Play { stage, random, down: Vec::new(), asked: 0 }.run().await;
+    Play { stage, random, down: Vec::new(), asked: 0, backed_up: false }.run().await;
 }
 
 fn play(seed: u64) {

@@ -10,6 +10,16 @@ use crate::shell;
 /// What the images' architecture is called by the compiler.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Takes out what `cargo run` told this program: build scripts that ask for it would run anew each time.
+pub(crate) fn without_our_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// The tree and the directory of what is compiled from it.
 pub(crate) struct Build {
     tree: PathBuf,
@@ -48,13 +58,7 @@ impl Build {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             command.env_remove(name);
         }
-        // What `cargo run` told this program: build scripts that ask for it would run anew each time.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(&name);
-            }
-        }
+        without_our_package(command);
     }
 
     /// A copy, in `directory`, of the static program that was compiled last, without what only a debugger reads.

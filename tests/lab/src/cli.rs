@@ -15,7 +15,7 @@ use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::writer::Writer;
 use crate::{
-    bench, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, mutants, network, node,
+    bench, cargo, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, mutants, network, node,
     node_init, peer, product, shell, storage, test, writer,
 };
 
@@ -237,6 +237,7 @@ pub(crate) fn inside(layout: &Layout, command: &[OsString]) -> Result<Process> {
     let script = "mount --make-private / && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
     let mut process = network::inside(DRIVER, "unshare");
     process.args(["--mount", "--propagation=unchanged", "sh", "-c", script]).arg(resolver).args(command);
+    cargo::without_our_package(&mut process);
     process.env("KUBECONFIG", layout.kubeconfig()).env("QUORATE_LAB", "1").env("QUORATE_LAB_STATE", layout.root());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));

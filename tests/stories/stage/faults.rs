@@ -1,6 +1,7 @@
 //! What may go wrong with replicas, nodes and the ways between them.
 
 use super::Stage;
+use crate::world::{apiserver::link::Delivery, random::Random};
 
 impl Stage {
     fn fault(&self, what: String) {
@@ -50,6 +51,18 @@ impl Stage {
         for other in others.iter().map(String::as_str).chain(["operator", "second"]) {
             self.net.cut(pod, other);
         }
+    }
+
+    /// Events of an operator's watches are lost, repeated, swapped, and cut off with their watch.
+    pub fn watches_fail(&self, operator: &str, mut random: Random) {
+        self.fault(format!("the watches of {operator} fail now and then"));
+        self.link(operator).set_courier(move |_| match random.below(8) {
+            0 => Delivery::Drop,
+            1 => Delivery::Twice,
+            2 => Delivery::Swap,
+            3 => Delivery::Close,
+            _ => Delivery::Pass,
+        });
     }
 
     /// All ways are open again.
