@@ -1,9 +1,9 @@
 //! The availability tables (promotion.md 7): each cell is a story. What is out loses its power and stays away; clients write
 //! through the Service and read from whoever is left.
 
-use crate::stage::{Setup, Stage, clients::Writer, seconds};
+use crate::stage::{Setup, Stage, clients::Writer, seconds, with_each_engine};
 use serde_json::json;
-use standin::faults::Switches;
+use standin::faults::{FailoverEngine, Switches};
 use std::time::Duration;
 
 const OFTEN: Duration = Duration::from_millis(50);
@@ -43,9 +43,9 @@ struct Table {
 }
 
 impl Table {
-    async fn new(seed: u64, (replicas, witness): Topology, quorum: u64) -> Self {
+    async fn new(seed: u64, (replicas, witness): Topology, quorum: u64, engine: FailoverEngine) -> Self {
         let accepted = |switches: &mut Switches| switches.commit_quorum_beside_configuration_only = true;
-        let setup = Setup::new(seed).switch(accepted).spec(|spec| {
+        let setup = Setup::new(seed).engine(engine).switch(accepted).spec(|spec| {
             spec["synchronous"]["replicas"] = replicas.into();
             spec["configurationOnly"] = json!({ "replicas": u64::from(witness) });
             spec["requiredSynchronizedSecondariesToCommit"] = quorum.into();
@@ -139,8 +139,8 @@ impl Table {
     }
 }
 
-async fn cell(seed: u64, topology: Topology, quorum: u64, out: &[&str], seen: Seen) {
-    let mut table = Table::new(seed, topology, quorum).await;
+async fn cell(seed: u64, topology: Topology, quorum: u64, out: &[&str], seen: Seen, engine: FailoverEngine) {
+    let mut table = Table::new(seed, topology, quorum, engine).await;
     if seen == Seen::ReadOnly {
         table.nobody_writes().await;
     }
@@ -184,9 +184,9 @@ async fn cell(seed: u64, topology: Topology, quorum: u64, out: &[&str], seen: Se
 macro_rules! cells {
     ($($name:ident: $topology:expr, quorum $quorum:literal, out $out:expr => $seen:expr, seed $seed:literal;)+) => {
         $(
-            #[tokio::test(start_paused = true)]
-            async fn $name() {
-                cell($seed, $topology, $quorum, &$out, $seen).await;
+            #[test]
+            fn $name() {
+                with_each_engine(|engine| cell($seed, $topology, $quorum, &$out, $seen, engine));
             }
         )+
     };
@@ -220,7 +220,7 @@ cells! {
 
 #[tokio::test(start_paused = true)]
 async fn when_every_replica_restarts_a_majority_elects_and_nothing_is_lost() {
-    let table = Table::new(110, THREE, 1).await;
+    let table = Table::new(110, THREE, 1, FailoverEngine::Local).await;
     for pod in table.stage.replicas() {
         table.stage.kill(&pod);
     }
