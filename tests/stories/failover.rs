@@ -130,3 +130,33 @@ async fn tempted(engine: FailoverEngine) {
 fn a_voter_that_was_sent_to_the_new_primary_does_not_follow_the_old_one() {
     with_each_engine(tempted);
 }
+
+/// Elected, and cut off from its partners at that moment: nobody follows, and Quorate reaches it.
+async fn elected_beyond_reach(engine: FailoverEngine) {
+    let stage = Stage::ready(Setup::new(8).engine(engine)).await;
+    let client = stage.client(1, OFTEN);
+    stage.pass(seconds(2)).await;
+    assert!(stage.kill("orders-0"));
+    stage.until("elected", seconds(5), |stage| stage.election()["state"] == "Elected").await;
+    let elected = stage.election()["primary"].as_str().unwrap().to_owned();
+    for other in stage.replicas().iter().filter(|other| **other != elected) {
+        stage.cut(&elected, other);
+    }
+    stage.pass(seconds(60)).await;
+    let told = stage.group()["status"]["conditions"].to_string();
+    let serves = |stage: &Stage| stage.condition("Available").is_some_and(|(status, _)| status == "True");
+    // An engine that asks for promises first refuses such a promotion, and another one is elected.
+    if !serves(&stage) {
+        stage.check(told.contains("1 of 3 voters follow it"), &told);
+        stage.plane.api.remove("user", "pods", "shop", &elected, None);
+        stage.until("another one", seconds(200), serves).await;
+        stage.check(stage.primary() != elected, "it serves without followers");
+    }
+    stage.heal_all();
+    stage.ends_well(seconds(300), vec![client]).await;
+}
+
+#[test]
+fn an_elected_replica_that_its_partners_do_not_reach_is_replaced_when_its_pod_is_deleted() {
+    with_each_engine(elected_beyond_reach);
+}
