@@ -71,7 +71,7 @@ async fn failover(stage: &Stage, k: u64, edge: Edge, blurred: bool) -> bool {
         stage.election()["epoch"].as_u64() > epoch && stage.is_ready()
     };
     if blurred {
-        stage.watches_fail("operator", Random::new(k));
+        stage.watches_fail("operator", true, Random::new(k));
     }
     let died = goes_on(stage, "another election, ready", blurred, over).await;
     stage.link("operator").forgive();
@@ -88,7 +88,7 @@ async fn goes_on(stage: &Stage, what: &str, blurred: bool, over: impl Fn(&Stage)
     if died {
         stage.start("operator");
         if blurred {
-            stage.watches_fail("operator", Random::new(0));
+            stage.watches_fail("operator", true, Random::new(0));
         }
     } else {
         stage.link("operator").effects.spare();

@@ -115,7 +115,7 @@ impl Play {
                 self.stage.start("operator");
             }
             9 => self.api(),
-            10 => self.stage.watches_fail("operator", self.random.fork("watches")),
+            10 => self.stage.watches_fail("operator", false, self.random.fork("watches")),
             11 => {
                 let person = self.stage.connection("person", "orders-rw.shop.svc");
                 let _ = person.run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'").await;

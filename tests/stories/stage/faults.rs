@@ -53,11 +53,11 @@ impl Stage {
         }
     }
 
-    /// Events of an operator's watches are lost, repeated, swapped, and cut off with their watch.
-    pub fn watches_fail(&self, operator: &str, mut random: Random) {
+    /// Events of an operator's watches are repeated, swapped, cut off with their watch, and, if it `loses`, lost.
+    pub fn watches_fail(&self, operator: &str, loses: bool, mut random: Random) {
         self.fault(format!("the watches of {operator} fail now and then"));
         self.link(operator).set_courier(move |_| match random.below(8) {
-            0 => Delivery::Drop,
+            0 if loses => Delivery::Drop,
             1 => Delivery::Twice,
             2 => Delivery::Swap,
             3 => Delivery::Close,
