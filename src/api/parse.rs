@@ -193,7 +193,7 @@ fn check_counts(court: &mut Court, spec: &AvailabilityGroupSpec) {
 }
 
 fn is_standard(spec: &AvailabilityGroupSpec) -> bool {
-    matches!(spec.edition, Some(spec::Edition::Standard | spec::Edition::StandardDeveloper))
+    crate::model::group::is_standard(spec.edition.unwrap_or_default().as_str())
 }
 
 /// Standard has basic availability groups only (SQL Server docs, "Basic availability groups for a single database").

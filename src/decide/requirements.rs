@@ -79,8 +79,8 @@ fn basic(seen: &Observation) -> Option<String> {
         ));
     }
     let standard = |facts: &Facts| facts.server.edition.starts_with("Standard");
-    let replicas = seen.replicas.iter().filter(|(_, replica)| replica.wanted && replica.mode.holds_data());
-    let (name, _) = replicas.into_iter().find(|(_, replica)| replica.facts().is_some_and(standard))?;
+    let mut replicas = seen.replicas.iter().filter(|(_, replica)| replica.wanted && replica.mode.holds_data());
+    let (name, _) = replicas.find(|(_, replica)| replica.facts().is_some_and(standard))?;
     Some(format!(
         "{name} runs Standard, whose groups hold two replicas with data and one database; {wanted}; to go on: delete the \
          pod, which then runs {}",

@@ -201,10 +201,15 @@ pub struct ServiceSettings {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Whether `MSSQL_PID` asks for Standard or what behaves like it.
+pub fn is_standard(edition: &str) -> bool {
+    ["Standard", "StandardDeveloper"].contains(&edition)
+}
+
 impl Group {
     /// Whether its edition has basic availability groups only: two replicas with data, one database, no readers.
     pub fn is_basic(&self) -> bool {
-        ["Standard", "StandardDeveloper"].contains(&self.pods.edition.as_str())
+        is_standard(&self.pods.edition)
     }
 
     /// Number of synchronous replicas wanted.

@@ -161,10 +161,15 @@ impl Drop for Writer {
     }
 }
 
+/// Changes the spec.
+pub(crate) fn patch(spec: &str) {
+    let patch = format!("{{\"spec\":{spec}}}");
+    kubectl(&[&["patch", "--type=merge", "--patch", &patch], GROUP.as_slice()].concat());
+}
+
 /// Pauses the operator for this group, as people do before they work on an instance themselves.
 pub(crate) fn pause(paused: bool) {
-    let patch = format!("{{\"spec\":{{\"paused\":{paused}}}}}");
-    kubectl(&[&["patch", "--type=merge", "--patch", &patch], GROUP.as_slice()].concat());
+    patch(&format!("{{\"paused\":{paused}}}"));
     let reason = |group: &Value| group.pointer("/status/conditions/0/reason").cloned().unwrap_or_default();
     wait_until(30, if paused { "paused" } else { "no longer paused" }, || {
         let seen = reason(&try_group()?);

@@ -81,9 +81,18 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 
 /// The status of a condition: `True`, `False`, `Unknown`, or empty.
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
+    of_condition(object, kind, "/status")
+}
+
+/// The reason of a condition, or empty.
+pub(crate) fn reason<'a>(object: &'a Value, kind: &str) -> &'a str {
+    of_condition(object, kind, "/reason")
+}
+
+fn of_condition<'a>(object: &'a Value, kind: &str, pointer: &str) -> &'a str {
     let list = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = list.and_then(|list| list.iter().find(|condition| condition["type"] == kind));
-    found.map_or("", |condition| text(condition, "/status"))
+    found.map_or("", |condition| text(condition, pointer))
 }
 
 pub(crate) fn wait_for_condition(seconds: u64, object: &[&str], kind: &str, status: &str) -> Value {

@@ -4,8 +4,6 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::shop::*;
 use crate::support::*;
 
@@ -62,8 +60,7 @@ impl Table {
     }
 
     fn quorum(&self, value: u64) {
-        let patch = format!("{{\"spec\":{{\"requiredSynchronizedSecondariesToCommit\":{value}}}}}");
-        kubectl(&[&["patch", "--type=merge", "--patch", &patch], GROUP.as_slice()].concat());
+        patch(&format!("{{\"requiredSynchronizedSecondariesToCommit\":{value}}}"));
         wait_until(120, &format!("commit quorum {value}"), || {
             let group = try_group()?;
             let there = text(&group, "/status/quorum") == value.to_string() && condition(&group, "Ready") == "True";
@@ -146,12 +143,6 @@ fn read() -> Result<String, String> {
     try_sql_as(("sa", &password()), "orders", "SELECT COUNT(*) FROM dbo.ledger")
 }
 
-fn reason(group: &Value, kind: &str) -> String {
-    let list = group.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let found = list.iter().find(|condition| condition["type"] == kind);
-    found.map_or_else(String::new, |condition| text(condition, "/reason").to_owned())
-}
-
 fn says(kind: &str, status: &str, wanted: &str) {
     wait_until(NOTICED, &format!("{kind}={status}: {wanted}"), || {
         let group = try_group()?;
@@ -212,7 +203,6 @@ fn two_synchronous_replicas_and_a_configuration_only_one() {
     table.cell(0, Out::Secondary, Seen::Written);
     table.cell(0, Out::Witness, Seen::Written);
     table.cell(0, Out::AllButPrimary, Seen::ReadOnly);
-    let patch = "{\"spec\":{\"requiredSynchronizedSecondariesToCommit\":1}}";
-    kubectl(&[&["patch", "--type=merge", "--patch", patch], GROUP.as_slice()].concat());
+    patch("{\"requiredSynchronizedSecondariesToCommit\":1}");
     says("CommitQuorumMet", "False", "Refused");
 }

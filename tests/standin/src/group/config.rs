@@ -134,15 +134,16 @@ impl Config {
     /// Votes that commit a configuration: two synchronous replicas are the documented exception, one is enough. Of a
     /// distributed group each side has its own: nobody else is asked.
     pub fn majority(&self) -> usize {
-        if self.distributed {
-            return 0;
-        }
-        Self::majority_of(self.voters().len())
+        self.majority_of(self.voters().len())
     }
 
     /// The same for so many voters.
-    pub fn majority_of(voters: usize) -> usize {
-        if voters == 2 { 1 } else { voters / 2 + 1 }
+    pub fn majority_of(&self, voters: usize) -> usize {
+        match voters {
+            _ if self.distributed => 0,
+            2 => 1,
+            _ => voters / 2 + 1,
+        }
     }
 
     /// Replicas other than `primary` that a commit in `database` waits for.
@@ -154,6 +155,9 @@ impl Config {
         names.unwrap_or_default()
     }
 }
+
+/// `SUSPEND_FROM_PARTNER`: by a forced failover elsewhere.
+pub const FROM_PARTNER: u8 = 1;
 
 /// One instance's copy of a group, persisted before anybody is told of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,6 +205,15 @@ impl Copy {
             seeding: BTreeSet::new(),
             asked: BTreeMap::new(),
             in_force: None,
+        }
+    }
+
+    /// Suspends what a forced failover elsewhere has pending for this replica. What is suspended is a copy (reference 7.6):
+    /// where there is none, one is seeded.
+    pub fn suspend_pending(&mut self, databases: &BTreeMap<String, DatabaseConfig>, me: &str) {
+        let pending = databases.iter().filter(|(_, database)| database.pending_suspend.contains(me));
+        for (name, _) in pending.filter(|(name, _)| self.local.contains(*name)) {
+            self.suspended.entry(name.clone()).or_insert(FROM_PARTNER);
         }
     }
 

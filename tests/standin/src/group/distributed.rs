@@ -37,6 +37,12 @@ pub fn not_distributed(name: &str) -> Message {
     Message::new(19_512, 16, text)
 }
 
+/// 19497
+pub fn conflicting() -> Message {
+    let text = "Conflicting option spec provided. DISTRIBUTED option cannot be combined with any other availability group options.";
+    Message::new(19_497, 16, text)
+}
+
 /// CREATE .. WITH (DISTRIBUTED): this side is the primary one. Errors: 19498, 19497, 19509.
 pub fn create(
     shared: &Arc<Shared>,
@@ -50,8 +56,7 @@ pub fn create(
         return Err(Message::new(19_498, 16, text));
     }
     if *options != (GroupOptions { distributed: true, ..GroupOptions::default() }) {
-        let text = "Conflicting option spec provided. DISTRIBUTED option cannot be combined with any other availability group options.";
-        return Err(Message::new(19_497, 16, text));
+        return Err(conflicting());
     }
     if exists {
         let text = format!(

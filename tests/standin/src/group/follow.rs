@@ -2,7 +2,7 @@
 
 use super::{
     arrival::Arriving,
-    config::{Config, ReplicaConfig},
+    config::{Config, FROM_PARTNER, ReplicaConfig},
     roles::{Group, Role, State},
     serve::{AbortOnDrop, read},
     transport::{self, Frame, Session, send_within},
@@ -256,11 +256,7 @@ impl<'a> Following<'a> {
                 return Err(io::Error::other("its configuration is older than ours"));
             }
             let accept = |copy: &mut super::Copy| {
-                // What is suspended is a copy (reference 7.6): where there is none, one is seeded.
-                let pending = config.databases.iter().filter(|(_, database)| database.pending_suspend.contains(me));
-                for (name, _) in pending.filter(|(name, _)| copy.local.contains(*name)) {
-                    copy.suspended.entry(name.clone()).or_insert(1);
-                }
+                copy.suspend_pending(&config.databases, me);
                 copy.config = config.clone();
                 copy.committed = committed;
                 copy.in_force = None;
@@ -314,7 +310,7 @@ impl<'a> Following<'a> {
                 let adopt = |copy: &mut super::Copy| {
                     copy.asked.remove(&database);
                     copy.local.insert(database.clone());
-                    copy.suspended.extend(pending.then(|| (database.clone(), 1)));
+                    copy.suspended.extend(pending.then(|| (database.clone(), FROM_PARTNER)));
                 };
                 self.group.persist(state, adopt).map_err(io::Error::other)?;
                 self.shared.set_restoring(&database, None).map_err(io::Error::other)?;

@@ -11,8 +11,6 @@ use super::{
 use crate::{instance::Shared, store::database::Database};
 use std::{io, sync::Arc};
 
-/// `SUSPEND_FROM_PARTNER`
-const FROM_PARTNER: u8 = 1;
 /// `SUSPEND_FROM_REVALIDATION`
 const MISMATCH: u8 = 7;
 
@@ -50,10 +48,7 @@ impl Following<'_> {
         let me = &self.group.me;
         self.group.as_secondary(self.reign, |state| {
             let take = |copy: &mut super::Copy| {
-                let pending = config.databases.iter().filter(|(_, database)| database.pending_suspend.contains(me));
-                for (name, _) in pending.filter(|(name, _)| copy.local.contains(*name)) {
-                    copy.suspended.entry(name.clone()).or_insert(FROM_PARTNER);
-                }
+                copy.suspend_pending(&config.databases, me);
                 copy.config.databases.clone_from(&config.databases);
             };
             self.group.persist(state, take).map_err(io::Error::other)?;

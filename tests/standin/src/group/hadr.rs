@@ -9,7 +9,7 @@ use crate::{
     errors::{Message, SqlResult},
     instance::{SYSTEM, Shared},
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 /// Runs one statement.
 pub async fn execute(shared: &Arc<Shared>, database: &str, statement: HadrStatement) -> SqlResult<Vec<Message>> {
@@ -29,8 +29,10 @@ pub async fn execute(shared: &Arc<Shared>, database: &str, statement: HadrStatem
         ));
     }
     let Some(group) = shared.group_of(&name) else { return Err(not_joined(&name)) };
-    let role = group.state().role;
-    let forwards = role == Role::Primary && group.forwards.load(Ordering::SeqCst);
+    let (role, forwards) = {
+        let state = group.state();
+        (state.role, group.is_forwarder(&state))
+    };
     match statement {
         HadrStatement::Off if forwards => forget(shared, &group, &name),
         HadrStatement::Off if role == Role::Primary => Err(on_primary(&name, &group.name)),

@@ -94,7 +94,7 @@ fn stopped(link: &Group, database: &str) -> bool {
 }
 
 /// The distributed groups that this group leads.
-fn links(group: &Arc<Group>) -> Vec<Arc<Group>> {
+pub fn links(group: &Arc<Group>) -> Vec<Arc<Group>> {
     let links = group.instance().map(|shared| shared.links_of(&group.name)).unwrap_or_default();
     links.into_iter().filter(|link| link.state().role == Role::Primary).collect()
 }

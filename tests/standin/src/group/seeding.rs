@@ -26,6 +26,11 @@ pub struct Seeding {
 }
 
 impl Seeding {
+    /// Whether an image is on its way to this partner.
+    pub fn is_sent_to(&self, partner: &str) -> bool {
+        self.source && self.state == "SEEDING" && self.partner == partner
+    }
+
     /// A row that begins.
     pub fn new(database: &str, partner: &str, source: bool, size: u64, now: SystemTime) -> Self {
         Self {

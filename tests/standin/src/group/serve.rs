@@ -239,7 +239,6 @@ impl Serving<'_> {
             Frame::Accepted(number) => self.group.accepted(self.partner, self.id, number),
             Frame::Hardened { database, lsn, redone } => {
                 self.group.hardened(self.partner, self.id, &database, lsn, redone);
-                self.seeded(&database)?;
             }
             Frame::Position { database, forks } => return self.start(&database, &forks).await,
             Frame::Left { database } => {
@@ -333,20 +332,6 @@ impl Serving<'_> {
         self.sent.records.insert(name.into(), lsn);
         self.sent.acknowledged.remove(name);
         Ok(())
-    }
-}
-
-impl Serving<'_> {
-    /// The target has put the image in place, and says how far it is.
-    fn seeded(&self, database: &str) -> io::Result<()> {
-        let now = self.shared.now();
-        self.with_state(|state| {
-            let rows = state.seeding.iter_mut();
-            let whole = rows.filter(|row| row.state == "SEEDING" && row.source && row.moved >= row.size);
-            for row in whole.filter(|row| row.database == database && row.partner == self.partner) {
-                (row.state, row.ended) = ("COMPLETED", Some(now));
-            }
-        })
     }
 }
 

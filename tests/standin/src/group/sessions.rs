@@ -3,6 +3,9 @@
 use super::roles::{Group, Role};
 use std::sync::Arc;
 
+/// `failure_state` of a seeding that its session did not outlive.
+const INTERRUPTED: i64 = 2;
+
 impl Group {
     /// Ends every session: the endpoint stopped.
     pub fn drop_sessions(self: &Arc<Self>) {
@@ -28,6 +31,11 @@ impl Group {
         let mut state = self.state();
         if state.role != Role::Primary || !state.copy.config.replicas.contains_key(partner) || partner == self.me {
             return None;
+        }
+        // A seeding ends with the session that it was sent in.
+        let now = self.instance().ok()?.now();
+        for row in state.seeding.iter_mut().filter(|row| row.is_sent_to(partner)) {
+            (row.state, row.failure, row.ended) = ("FAILED", INTERRUPTED, Some(now));
         }
         state.sessions += 1;
         let session = state.sessions;
@@ -81,12 +89,18 @@ impl Group {
 
     /// A partner hardened and redid.
     pub fn hardened(self: &Arc<Self>, partner: &str, session: u64, database: &str, lsn: u64, redone: u64) {
-        let mut state = self.state();
+        let Ok(shared) = self.instance() else { return };
+        let mut guard = self.state();
+        let state = &mut *guard;
         let Some(entry) = state.partners.get_mut(partner).filter(|entry| entry.session == session) else { return };
         entry.hardened.insert(database.into(), lsn);
         entry.redone.insert(database.into(), redone);
-        entry.reseeding.remove(database);
-        drop(state);
+        if entry.reseeding.remove(database) {
+            // The target has put the image in place.
+            let rows = state.seeding.iter_mut().filter(|row| row.is_sent_to(partner) && row.database == database);
+            rows.for_each(|row| (row.state, row.ended) = ("COMPLETED", Some(shared.now())));
+        }
+        drop(guard);
         self.reconcile();
     }
 

@@ -23,8 +23,12 @@ impl Group {
 
     /// The role as the databases have it: those of a forwarder are secondary ones.
     pub fn role_of_databases(&self, state: &State) -> Role {
-        let forwards = state.role == Role::Primary && self.forwards.load(Ordering::SeqCst);
-        if forwards { Role::Secondary } else { state.role }
+        if self.is_forwarder(state) { Role::Secondary } else { state.role }
+    }
+
+    /// Whether this replica is the primary one of a secondary side.
+    pub fn is_forwarder(&self, state: &State) -> bool {
+        state.role == Role::Primary && self.forwards.load(Ordering::SeqCst)
     }
 }
 

@@ -164,8 +164,7 @@ fn supported(options: &GroupOptions) -> SqlResult<()> {
         return Err(not_supported("A CLUSTER_TYPE other than EXTERNAL in CREATE AVAILABILITY GROUP"));
     }
     if options.distributed {
-        let text = "Conflicting option spec provided. DISTRIBUTED option cannot be combined with any other availability group options.";
-        return Err(Message::new(19_497, 16, text));
+        return Err(super::distributed::conflicting());
     }
     if options.contained {
         return Err(not_supported("A CONTAINED availability group"));

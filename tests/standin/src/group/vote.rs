@@ -44,8 +44,7 @@ impl Group {
         let mut voters = pending.config.voters();
         voters.insert(self.me.as_str());
         let votes = pending.accepted.iter().filter(|name| voters.contains(name.as_str())).count();
-        let needed = if self.distributed { 0 } else { Config::majority_of(voters.len()) };
-        if votes < needed {
+        if votes < pending.config.majority_of(voters.len()) {
             return false;
         }
         state.committed = pending.config.clone();
@@ -121,8 +120,7 @@ impl Group {
 
     fn caught_up(&self, state: &State, partner: &str, name: &str, database: &DatabaseConfig) -> bool {
         let Some(entry) = state.partners.get(partner).filter(|entry| entry.connected) else { return false };
-        let own = state.committed.replicas.get(&self.me);
-        if self.distributed && !(entry.synchronous && own.is_some_and(|own| own.availability_mode == 1)) {
+        if self.distributed && !entry.synchronous {
             return false;
         }
         let away = entry.suspended.contains_key(name)

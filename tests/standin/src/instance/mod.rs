@@ -340,7 +340,7 @@ impl Instance {
         let end = database.end();
         self.0.change_entry(name, |entry| (entry.log_backup, entry.backed_up) = (Some(now), end))?;
         let group = self.0.group_of(name);
-        database.truncate_log(self.not_needed(group.as_ref(), name)).map_err(disk_error)?;
+        database.truncate_log(Self::not_needed(group.as_ref(), name)).map_err(disk_error)?;
         if let Some(group) = group {
             group.touch();
         }
@@ -348,10 +348,9 @@ impl Instance {
     }
 
     /// The last record that no replica of the group needs, nor the other side of a distributed group.
-    fn not_needed(&self, group: Option<&Arc<Group>>, name: &str) -> u64 {
+    fn not_needed(group: Option<&Arc<Group>>, name: &str) -> u64 {
         let Some(group) = group else { return u64::MAX };
-        let links = self.0.links_of(&group.name).into_iter().filter(|link| link.state().role == Role::Primary);
-        let beyond = links.map(|link| link.not_needed(name)).min();
+        let beyond = group::primary::links(group).iter().map(|link| link.not_needed(name)).min();
         group.not_needed(name).min(beyond.unwrap_or(u64::MAX))
     }
 

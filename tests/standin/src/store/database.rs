@@ -365,10 +365,8 @@ pub(super) fn log_name(database: &str) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn an_image_holds_what_is_committed_while_a_transaction_is_open() {
-        let disk = Disk::memory();
-        let database = Database::open(&disk, "shop", true).unwrap();
+    async fn with_one_row_and_one_that_is_open(disk: &Disk) -> (Arc<Database>, Transaction) {
+        let database = Database::open(disk, "shop", true).unwrap();
         for sql in ["CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)"] {
             let mut transaction = database.begin().await.unwrap();
             transaction.execute(sql, &[]).await.unwrap();
@@ -376,6 +374,13 @@ mod tests {
         }
         let mut open = database.begin().await.unwrap();
         open.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
+        (database, open)
+    }
+
+    #[tokio::test]
+    async fn an_image_holds_what_is_committed_while_a_transaction_is_open() {
+        let disk = Disk::memory();
+        let (database, open) = with_one_row_and_one_that_is_open(&disk).await;
         let (lsn, fork, bytes) = database.image().unwrap();
         open.commit().await.unwrap();
         let copy = Database::open(&Disk::memory(), "shop", true).unwrap();
@@ -384,17 +389,11 @@ mod tests {
             |database: Arc<Database>| async move { database.query("SELECT id FROM t", &[]).await.unwrap().rows.len() };
         assert_eq!((ids(copy).await, ids(database).await), (1, 2));
     }
+
     #[tokio::test]
     async fn a_log_is_truncated_while_a_transaction_is_open_and_what_was_committed_survives() {
         let disk = Disk::memory();
-        let database = Database::open(&disk, "shop", true).unwrap();
-        for sql in ["CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)"] {
-            let mut transaction = database.begin().await.unwrap();
-            transaction.execute(sql, &[]).await.unwrap();
-            transaction.commit().await.unwrap();
-        }
-        let mut open = database.begin().await.unwrap();
-        open.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
+        let (database, open) = with_one_row_and_one_that_is_open(&disk).await;
         database.truncate_log(u64::MAX).unwrap();
         assert_eq!((database.truncated(), database.records_after(0, 10).len()), (2, 0));
         open.commit().await.unwrap();

@@ -98,6 +98,8 @@ async fn a_target_that_crashes_at_any_write_of_seeding_is_seeded_again_and_never
         cluster.until("seeded", |c| c.synchronized("sql-0").len() == 3).await;
         cluster.until("redone", |c| c.running["sql-2"].open(DATABASE, true).is_ok()).await;
         assert_eq!(cluster.rows("sql-2").await.unwrap(), [1].into(), "write {writes}");
+        let under_way = cluster.group("sql-0").seeding.into_iter().filter(|row| row.source && row.state == "SEEDING");
+        assert_eq!(under_way.count(), 0, "write {writes}: a seeding ends with the session that it was sent in");
     }
 }
 

@@ -96,6 +96,14 @@ impl Fleet {
         fleet
     }
 
+    /// The same, committing synchronously, when everything is synchronized.
+    pub(super) async fn synchronized() -> Self {
+        let mut fleet = Self::linked().await;
+        fleet.mode("SYNCHRONOUS_COMMIT").await;
+        fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+        fleet
+    }
+
     pub(super) async fn link(&mut self, link: &str, (from, first): (&str, &str), (to, second): (&str, &str)) {
         let members = members(from, to, "ASYNCHRONOUS_COMMIT");
         self.fine(
@@ -137,24 +145,7 @@ impl Fleet {
             old.instance.crash();
             self.net.kill(name);
         }
-        let config = Config {
-            server_name: name.into(),
-            version: "16.0.4225.2".into(),
-            edition: "Developer Edition (64-bit)".into(),
-            engine_edition: 3,
-            hadr_enabled: true,
-            disk: self.disks[name].clone(),
-            collation: "SQL_Latin1_General_CP1_CI_AS".into(),
-            seed: name.bytes().map(u64::from).sum(),
-        };
-        let options = ServerOptions {
-            config,
-            network: self.net.host(name),
-            faults: Faults::default(),
-            sa_password: PASSWORD.into(),
-            uptime: 1_000,
-        };
-        let server = Server::start(options).await.unwrap();
+        let server = serve(config(name, &self.disks[name]), self.net.host(name)).await;
         self.sessions.insert(name.into(), login(&server, "sa", "").await.unwrap());
         self.servers.insert(name.into(), server);
     }
@@ -172,18 +163,7 @@ impl Fleet {
     }
 
     pub(super) async fn until(&mut self, on: &str, sql: &str, expected: &[&str]) {
-        let mut last = Answer::default();
-        for _ in 0..3_000 {
-            last = self.run(on, sql).await;
-            let rows = last.sets.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default();
-            if last.errors.is_empty()
-                && rows.iter().flatten().map(shown).eq(expected.iter().map(|text| text.to_string()))
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{sql} on {on} was not {expected:?}: {last:?}");
+        until(self.sessions.get_mut(on).unwrap(), sql, expected).await;
     }
 
     /// FAILOVER of a group to another replica; the old primary follows.
@@ -282,9 +262,7 @@ async fn a_synchronous_link_needs_both_sides_and_then_commits_wait_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_over_a_synchronous_link_waits_for_every_synchronized_copy_of_the_other_group() {
-    let mut fleet = Fleet::linked().await;
-    fleet.mode("SYNCHRONOUS_COMMIT").await;
-    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    let mut fleet = Fleet::synchronized().await;
     fleet.net.isolate("s-1");
     let began = tokio::time::Instant::now();
     fleet.fine("p-0", "INSERT INTO shop.dbo.t VALUES (2)").await;

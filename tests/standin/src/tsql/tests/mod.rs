@@ -61,24 +61,44 @@ pub async fn start(disk: &Disk, version: &str) -> Server {
 /// `pid`: `MSSQL_PID`.
 pub async fn start_edition(disk: &Disk, version: &str, pid: &str) -> Server {
     let (edition, engine_edition) = crate::instance::edition(pid).unwrap();
-    Server::start(ServerOptions {
-        config: Config {
-            server_name: "sql-0".into(),
-            version: version.into(),
-            edition: edition.into(),
-            engine_edition,
-            hadr_enabled: true,
-            disk: disk.clone(),
-            collation: "SQL_Latin1_General_CP1_CI_AS".into(),
-            seed: 7,
-        },
-        network: Arc::new(Nowhere),
-        faults: Faults::default(),
-        sa_password: PASSWORD.into(),
-        uptime: 1_000,
-    })
-    .await
-    .unwrap()
+    let config =
+        Config { version: version.into(), edition: edition.into(), engine_edition, seed: 7, ..config("sql-0", disk) };
+    serve(config, Arc::new(Nowhere)).await
+}
+
+/// An instance of 2022, Developer.
+pub fn config(name: &str, disk: &Disk) -> Config {
+    Config {
+        server_name: name.into(),
+        version: "16.0.4225.2".into(),
+        edition: "Developer Edition (64-bit)".into(),
+        engine_edition: 3,
+        hadr_enabled: true,
+        disk: disk.clone(),
+        collation: "SQL_Latin1_General_CP1_CI_AS".into(),
+        seed: name.bytes().map(u64::from).sum(),
+    }
+}
+
+pub async fn serve(config: Config, network: Arc<dyn Network>) -> Server {
+    let sa_password = PASSWORD.into();
+    Server::start(ServerOptions { config, network, faults: Faults::default(), sa_password, uptime: 1_000 })
+        .await
+        .unwrap()
+}
+
+/// Waits until the values that a query gives, one after the other, are these.
+pub async fn until(session: &mut Session, sql: &str, expected: &[&str]) {
+    let mut last = Answer::default();
+    for _ in 0..3_000 {
+        last = run(session, sql).await;
+        let rows = last.sets.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default();
+        if last.errors.is_empty() && rows.iter().flatten().map(shown).eq(expected.iter().map(|text| text.to_string())) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("{sql} was not {expected:?}: {last:?}");
 }
 
 pub async fn server() -> Server {

@@ -71,24 +71,7 @@ impl Replicas {
     }
 
     pub(super) async fn start(&mut self, name: &str) {
-        let server = Server::start(ServerOptions {
-            config: Config {
-                server_name: name.into(),
-                version: "16.0.4225.2".into(),
-                edition: "Developer Edition (64-bit)".into(),
-                engine_edition: 3,
-                hadr_enabled: true,
-                disk: Disk::memory(),
-                collation: "SQL_Latin1_General_CP1_CI_AS".into(),
-                seed: name.bytes().map(u64::from).sum(),
-            },
-            network: self.net.host(name),
-            faults: Faults::default(),
-            sa_password: PASSWORD.into(),
-            uptime: 1_000,
-        })
-        .await
-        .unwrap();
+        let server = serve(config(name, &Disk::memory()), self.net.host(name)).await;
         self.sessions.push(login(&server, "sa", "").await.unwrap());
         self.servers.push(server);
     }
@@ -103,18 +86,7 @@ impl Replicas {
 
     /// Waits until the values that a query gives, one after the other, are these.
     pub(super) async fn until(&mut self, on: usize, sql: &str, expected: &[&str]) {
-        let mut last = Answer::default();
-        for _ in 0..3_000 {
-            last = run(&mut self.sessions[on], sql).await;
-            let rows = last.sets.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default();
-            if last.errors.is_empty()
-                && rows.iter().flatten().map(shown).eq(expected.iter().map(|text| text.to_string()))
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{sql} on {on} was not {expected:?}: {last:?}");
+        until(&mut self.sessions[on], sql, expected).await;
     }
 
     async fn remote(&mut self, replica: &str, expected: &[&str]) {

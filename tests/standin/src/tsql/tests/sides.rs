@@ -11,9 +11,7 @@ const BARRIER: &str =
 
 #[tokio::test(start_paused = true)]
 async fn a_link_dropped_on_production_leaves_it_alone_and_the_stage_is_promoted_with_everything() {
-    let mut fleet = Fleet::linked().await;
-    fleet.mode("SYNCHRONOUS_COMMIT").await;
-    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    let mut fleet = Fleet::synchronized().await;
     fleet.fine("p-0", "INSERT INTO shop.dbo.t VALUES (2)").await;
     fleet.fine("p-0", "USE shop; EXEC sp_addextendedproperty N'quorate_barrier', N'uid/1/a'; USE master").await;
     let mut writer = login(&fleet.servers["p-0"], "sa", "").await.unwrap();
@@ -48,9 +46,7 @@ async fn a_link_dropped_on_production_leaves_it_alone_and_the_stage_is_promoted_
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_waits_for_the_stage_ends_when_the_link_is_dropped() {
-    let mut fleet = Fleet::linked().await;
-    fleet.mode("SYNCHRONOUS_COMMIT").await;
-    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    let mut fleet = Fleet::synchronized().await;
     fleet.net.isolate("s-0");
     let mut writer = login(&fleet.servers["p-0"], "sa", "").await.unwrap();
     let waits = tokio::spawn(async move { run(&mut writer, "INSERT INTO shop.dbo.t VALUES (2)").await.numbers() });
@@ -64,9 +60,7 @@ async fn a_commit_that_waits_for_the_stage_ends_when_the_link_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_waits_for_the_stage_is_not_acknowledged_when_production_steps_down() {
-    let mut fleet = Fleet::linked().await;
-    fleet.mode("SYNCHRONOUS_COMMIT").await;
-    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    let mut fleet = Fleet::synchronized().await;
     fleet.net.isolate("s-0");
     let mut writer = login(&fleet.servers["p-0"], "sa", "").await.unwrap();
     let waits = tokio::spawn(async move { run(&mut writer, "INSERT INTO shop.dbo.t VALUES (2)").await.numbers() });
@@ -103,9 +97,7 @@ async fn a_link_dropped_on_the_secondary_side_leaves_its_databases_restoring() {
 
 #[tokio::test(start_paused = true)]
 async fn the_sides_change_when_one_steps_down_and_the_other_is_forced() {
-    let mut fleet = Fleet::linked().await;
-    fleet.mode("SYNCHRONOUS_COMMIT").await;
-    fleet.until("p-0", COPIES, &["SYNCHRONIZED", "SYNCHRONIZED"]).await;
+    let mut fleet = Fleet::synchronized().await;
     fleet.fine("p-0", "ALTER AVAILABILITY GROUP [dag] SET (ROLE = SECONDARY)").await;
     fleet.until("p-0", STATE, &["ONLINE", "READ_ONLY"]).await;
     assert_eq!(fleet.numbers("p-0", "INSERT INTO shop.dbo.t VALUES (2)").await, [3906]);
