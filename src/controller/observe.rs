@@ -89,11 +89,10 @@ pub async fn observe(
     if !others.is_empty() && !serves(record.as_ref(), memory) {
         instances.look(&others, memory).await;
     }
-    if let Some(record) = &record {
+    // One that is silent must not hold up the pass that replaces it.
+    if let Some(record) = record.as_ref().filter(|record| serves(Some(record), memory)) {
         instances.look_at_users(&record.primary, memory).await;
-        if serves(Some(record), memory) {
-            instances.look_at_log_backups(&record.primary, memory).await;
-        }
+        instances.look_at_log_backups(&record.primary, memory).await;
     }
     remember_containers(sight, memory);
     let known = replicas(group, record.as_ref(), memory);

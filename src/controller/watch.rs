@@ -39,6 +39,10 @@ use tokio::{
 /// Seconds after which a watch is begun anew; a dead one is noticed five seconds later.
 const WATCH_SECONDS: u32 = 25;
 
+/// How long events alone are trusted: every watch begins with a list again after that time, so that one that was lost on
+/// the way (a proxy, a bug of a cache) costs no more than this.
+const LIST_AGAIN: Duration = Duration::from_secs(120);
+
 /// What was written should show through the watches after so many passes; else something was lost on the way.
 const PATIENCE: u32 = 10;
 
@@ -232,19 +236,27 @@ where
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
 {
     let (store, writer): (Store<K>, Writer<K>) = reflector::store();
+    let reader = store.clone();
     let again = bells.again.clone();
     let watches = futures::stream::repeat_with(move || {
         let again = again.clone();
-        watcher(api.clone(), config.clone()).take_until(async move { again.notified().await })
+        let lists = async move { drop(timeout(LIST_AGAIN, again.notified()).await) };
+        watcher(api.clone(), config.clone()).take_until(lists)
     });
     let events = watches.flatten().backoff(Pause::default()).reflect(writer);
     let work = async move {
         let mut events: std::pin::Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(events);
+        let mut before = Vec::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(News::There(&object)),
                 Ok(watcher::Event::Delete(object)) => tell(News::Gone(&object)),
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Ok(watcher::Event::Init) => before = reader.state(),
+                // A list does not name what is gone.
+                Ok(watcher::Event::InitDone) => {
+                    let gone = |object: &Arc<K>| reader.get(&ObjectRef::from_obj(&**object)).is_none();
+                    before.drain(..).filter(gone).for_each(|object| tell(News::Gone(&object)));
+                }
                 Err(error) => tracing::debug!(%error, "watch"),
             }
         }

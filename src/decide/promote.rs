@@ -20,6 +20,10 @@ pub const POLL: Duration = Duration::from_millis(200);
 const STANDING_DOWN: Duration = Duration::from_millis(50);
 /// How often anything wrong is looked at.
 pub const WATCH: Duration = Duration::from_secs(1);
+/// How often the voters are asked whether a silent primary has lost them, too: suspicion begins when they say so.
+const LISTENING: Duration = Duration::from_millis(250);
+/// For so long: the session timeout of the engine (10 s unless set) and as much again.
+const LISTENS: Duration = Duration::from_secs(20);
 /// How long settling waits for replicas that answer but do not follow yet, from the election on.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Candidates that the engine refused although their own copies are ready are tried again after this: a partner was
@@ -145,13 +149,15 @@ fn shut_out(view: &View<'_>) -> bool {
 fn suspect(view: &View<'_>) -> Plan {
     let primary = &view.record.primary;
     let connected = view.connected_to_primary();
-    let since = view.seen.replicas.get(primary).and_then(|replica| replica.silent_since).map(utc);
+    let silent = view.seen.replicas.get(primary);
+    let since = silent.and_then(|replica| replica.silent_since).map(utc);
     let since = since.map_or_else(String::new, |since| format!(" since {since}"));
     if let Some(witness) = connected.first() {
+        let again = if silent.is_some_and(|replica| replica.silent_for < LISTENS) { LISTENING } else { WATCH };
         let message = format!(
             "{primary} does not answer us{since}, but {witness} is connected to it: the path from here is broken, the group works; nothing is changed"
         );
-        return members::tend(view, Plan::new(Reason::PrimaryUnreachable, message).recheck(WATCH));
+        return members::tend(view, Plan::new(Reason::PrimaryUnreachable, message).recheck(again));
     }
     if let Some(plan) = waiting_for_answers(view) {
         return plan;

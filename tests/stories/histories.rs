@@ -24,6 +24,8 @@ const PARTS: u64 = 6;
 const BOUND: Duration = Duration::from_secs(420);
 /// Log backups are read once a minute.
 const BACKUPS: Duration = Duration::from_secs(65);
+/// Watches begin with a list again so often, which shows what was lost.
+const LISTS: Duration = Duration::from_secs(125);
 
 /// A history: what may happen in it is drawn as it goes.
 struct Play {
@@ -32,6 +34,7 @@ struct Play {
     down: Vec<String>,
     asked: u32,
     backed_up: bool,
+    loses: bool,
 }
 
 /// An engine by chance: every switch is something that its documentation leaves open.
@@ -115,7 +118,10 @@ impl Play {
                 self.stage.start("operator");
             }
             9 => self.api(),
-            10 => self.stage.watches_fail("operator", false, self.random.fork("watches")),
+            10 => {
+                self.loses |= self.random.chance(50);
+                self.stage.watches_fail("operator", self.loses, self.random.fork("watches"));
+            }
             11 => {
                 let person = self.stage.connection("person", "orders-rw.shop.svc");
                 let _ = person.run("BACKUP LOG [orders] TO DISK = N'/backup/1.trn'").await;
@@ -184,7 +190,8 @@ impl Play {
             // What is told then is no unrest.
             self.stage.pass(BACKUPS).await;
         }
-        self.stage.ends_well(BOUND, clients).await;
+        let bound = if self.loses { BOUND + LISTS } else { BOUND };
+        self.stage.ends_well(bound, clients).await;
     }
 }
 
@@ -195,7 +202,7 @@ async fn history(seed: u64) {
     let stage = Stage::new(setup);
     stage.plane.history.note("engine", switches);
     stage.becomes_ready().await;
-    Play { stage, random, down: Vec::new(), asked: 0, backed_up: false }.run().await;
+    Play { stage, random, down: Vec::new(), asked: 0, backed_up: false, loses: false }.run().await;
 }
 
 fn play(seed: u64) {
