@@ -58,9 +58,8 @@ pub fn elected(view: &View<'_>) -> Plan {
 fn candidate_silent(view: &View<'_>) -> Plan {
     let record = view.record;
     let candidate = &record.primary;
-    if let Some(witness) = view.connected_to_primary().first() {
-        let message = format!("{candidate} does not answer us, but {witness} is connected to it");
-        return Plan::new(Reason::PrimaryUnreachable, message).recheck(POLL);
+    if let Some(plan) = witnessed(view) {
+        return plan;
     }
     if view.seen.election_age < CANDIDATE_SILENT {
         return Plan::new(Reason::Promoting, format!("election {}: {candidate} does not answer", record.epoch))
@@ -69,11 +68,18 @@ fn candidate_silent(view: &View<'_>) -> Plan {
     given_up(view, "does not answer")
 }
 
+/// A voter is connected to the elected replica: whatever we see of it ourselves, nobody else is elected.
+fn witnessed(view: &View<'_>) -> Option<Plan> {
+    let witness = *view.connected_to_primary().first()?;
+    let message = format!("{} does not answer us as a member, but {witness} is connected to it", view.record.primary);
+    Some(Plan::new(Reason::PrimaryUnreachable, message).recheck(POLL))
+}
+
 /// No FAILOVER can land at the candidate any more, and if one did it is gone: the others elect again.
 fn given_up(view: &View<'_>, why: &str) -> Plan {
     let record = view.record;
     let why = format!("{} was elected and {why}", record.primary);
-    waiting_for_answers(view).unwrap_or_else(|| {
+    witnessed(view).or_else(|| waiting_for_answers(view)).unwrap_or_else(|| {
         open_election(
             view,
             // What a person accepted was accepted for this candidate.
@@ -109,11 +115,7 @@ fn settle(view: &View<'_>) -> Plan {
             (false, false) => Reason::Promoted,
         };
         effects.push(Step::Announce { reason, message: message.clone() });
-        let route = if view.seen.routed.read_write.as_ref() == Some(primary) {
-            vec![]
-        } else {
-            vec![Step::Route(Some(primary.clone()))]
-        };
+        let route = if members::is_routed(view) { vec![] } else { vec![Step::Route(Some(primary.clone()))] };
         return Plan::new(Reason::Promoted, message)
             .record(settled)
             .wave(route)
