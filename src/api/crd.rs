@@ -1,21 +1,22 @@
 //! The CustomResourceDefinitions as they are shipped: what the derive makes, cleaned of what a schema need not say.
 
 use super::v1alpha1::{AvailabilityGroup, Failover};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 /// All CustomResourceDefinitions, by plural name. Error: the derive made something that is not JSON, which tests exclude.
 pub fn crds() -> Result<Vec<(String, Value)>, serde_json::Error> {
-    let made = [AvailabilityGroup::crd(), Failover::crd()];
-    made.into_iter()
-        .map(|crd| {
-            let plural = crd.spec.names.plural.clone();
-            let mut value = serde_json::to_value(crd)?;
-            clean(&mut value);
-            add_status_default(&mut value);
-            Ok((plural, value))
-        })
-        .collect()
+    [AvailabilityGroup::crd(), Failover::crd()].into_iter().map(crd_of).collect()
+}
+
+/// One of them. Error: as `crds`.
+pub fn crd_of(made: CustomResourceDefinition) -> Result<(String, Value), serde_json::Error> {
+    let plural = made.spec.names.plural.clone();
+    let mut value = serde_json::to_value(made)?;
+    clean(&mut value);
+    add_status_default(&mut value);
+    Ok((plural, value))
 }
 
 /// As YAML documents. Error: as `crds`.

@@ -3,8 +3,10 @@
 pub mod condition;
 mod crd;
 pub mod parse;
+mod upgrade;
 pub mod v1alpha1;
 
-pub use crd::{crds, to_yaml};
+pub use crd::{crd_of, crds, to_yaml};
 pub use parse::{Refusal, Refusals, effective, parse};
-pub use v1alpha1::{AvailabilityGroup, Failover};
+pub use upgrade::{upgrade_from_status, upgrade_to_merge, upgrade_to_status};
+pub use v1alpha1::{AvailabilityGroup, Failover, RollingUpgrade};

@@ -78,6 +78,12 @@ pub fn step_in_words(step: &Step) -> String {
         }
         Step::SetCommitQuorum { replica, value, .. } => format!("commit quorum {value} on {replica}"),
         Step::Route(Some(replica)) => format!("route traffic to {replica}"),
+        Step::SetFence { replica, fence: None, .. } => format!("drop the logon trigger on {replica}"),
+        Step::SetFence { replica, open: true, .. } => format!("prepare a logon trigger on {replica}"),
+        Step::SetFence { replica, .. } => format!("keep writers out of {replica} by a logon trigger"),
+        Step::EndSessions { replica } => format!("end the sessions of others on {replica}"),
+        Step::SetUpgrade(None) => "leave the upgrade".into(),
+        Step::SetUpgrade(Some(upgrade)) => format!("take part in RollingUpgrade {}", upgrade.name),
         Step::Route(None) => "route traffic to nobody".into(),
         Step::Label { replica, role, readable } => {
             format!("label {replica} {role}{}", if *readable { ", readable" } else { "" })

@@ -204,8 +204,10 @@ impl Actor<'_> {
     async fn answers(&mut self, wave: &[Step], memory: &mut Memory) -> Vec<Answer> {
         let mut recorded = BTreeMap::new();
         for (at, step) in wave.iter().enumerate() {
-            if let Step::Record(record) = step {
-                recorded.insert(at, self.writes.record(record).await);
+            match step {
+                Step::Record(record) => drop(recorded.insert(at, self.writes.record(record).await)),
+                Step::SetUpgrade(upgrade) => drop(recorded.insert(at, self.writes.upgrade(upgrade.as_deref()).await)),
+                _ => {}
             }
         }
         let mut mine = std::mem::take(&mut memory.running);

@@ -80,6 +80,10 @@ pub struct Memory {
     pub backoff: Backoff,
     /// Nothing was wrong and nothing was done in the last pass.
     pub at_rest: bool,
+    /// UID of an upgrade that the API server said is gone.
+    pub upgrade_gone: Option<String>,
+    /// When it was asked last about the upgrade that the group takes part in.
+    pub upgrade_asked: Option<Instant>,
     /// What the objects were applied for last.
     pub applied: Option<String>,
     /// The last wish that could be read.

@@ -6,12 +6,12 @@ use super::{
     watch::{Stores, group_of},
 };
 use crate::{
-    api::{AvailabilityGroup, Failover, v1alpha1::FailoverRequestMode},
+    api::{self, AvailabilityGroup, Failover, v1alpha1::FailoverRequestMode},
     decide::{
         Observation, Record,
         observation::{Pod as PodFacts, Probe, Replica, Request, Routed},
     },
-    model::{DatabaseName, Group, Mode, ReplicaName, Role},
+    model::{ActiveUpgrade, DatabaseName, Group, Mode, ReplicaName, Role},
     resources,
 };
 use k8s_openapi::{
@@ -34,6 +34,8 @@ pub struct Sight {
     pub pods: BTreeMap<ReplicaName, Arc<Pod>>,
     /// Its Service for writes.
     pub read_write: Option<Arc<Service>>,
+    /// Its Service for the primary's mirroring endpoint.
+    pub primary: Option<Arc<Service>>,
     /// The oldest request that is not finished.
     pub request: Option<Failover>,
 }
@@ -44,11 +46,11 @@ impl Sight {
         let key = (group.namespace.clone(), group.name.to_string());
         let pods = stores.pods.state().into_iter().filter(|pod| group_of(&pod.metadata).as_ref() == Some(&key));
         let named = pods.filter_map(|pod| Some((ReplicaName::new(pod.metadata.name.clone()?).ok()?, pod)));
+        let service = |name: String| stores.services.get(&ObjectRef::new(&name).within(&group.namespace));
         Self {
             pods: named.collect(),
-            read_write: stores
-                .services
-                .get(&ObjectRef::new(&resources::read_write_service(group)).within(&group.namespace)),
+            read_write: service(resources::read_write_service(group)),
+            primary: service(resources::primary_service(group)),
             request: oldest_request(stores, group),
         }
     }
@@ -110,6 +112,8 @@ pub async fn observe(
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         commit_quorum_refused: memory.commit_quorum_refused.clone(),
+        upgrade: upgrade_of(object),
+        upgrade_gone: memory.upgrade_gone.is_some() && memory.upgrade_gone == upgrade_of(object).map(|it| it.uid),
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
         passwords: memory.access.as_ref().map(|access| access.version.clone()).unwrap_or_default(),
         certificates: memory.kept.clone().unwrap_or_default(),
@@ -127,6 +131,8 @@ pub fn reread(seen: &mut Observation, object: &AvailabilityGroup, group: Group, 
     seen.at = wall.as_millisecond();
     seen.group = group;
     seen.record = record_of(object);
+    seen.upgrade = upgrade_of(object);
+    seen.upgrade_gone &= seen.upgrade.as_ref().map(|upgrade| &upgrade.uid) == memory.upgrade_gone.as_ref();
     seen.known_databases = known_databases(object);
     seen.since_unplanned = since_unplanned(object, wall);
     memory.judge(seen, tokio::time::Instant::now());
@@ -273,13 +279,18 @@ fn trouble(pod: &Pod, status: Option<&ContainerStatus>) -> String {
 }
 
 fn routed(sight: &Sight) -> Routed {
-    let selector = sight.read_write.as_ref().and_then(|service| service.spec.as_ref()?.selector.as_ref());
-    let read_write = selector.and_then(|selector| selector.get(resources::POD_NAME)).cloned();
+    fn selector<'a>(service: Option<&'a Arc<Service>>, key: &str) -> Option<&'a String> {
+        service?.spec.as_ref()?.selector.as_ref()?.get(key)
+    }
+    let readers = selector(sight.read_write.as_ref(), resources::READABLE).is_some();
+    let leads = if readers { sight.primary.as_ref() } else { sight.read_write.as_ref() };
+    let read_write = selector(leads, resources::POD_NAME).cloned();
     let label = |pod: &Pod, key: &str| pod.metadata.labels.as_ref()?.get(key).cloned();
     let roles = sight.pods.iter().filter_map(|(name, pod)| Some((name.clone(), label(pod, resources::ROLE)?)));
     let readable = sight.pods.iter().filter(|(_, pod)| label(pod, resources::READABLE).as_deref() == Some("true"));
     Routed {
         read_write: read_write.and_then(|name| ReplicaName::new(name).ok()),
+        readers,
         roles: roles.collect(),
         readable: readable.map(|(name, _)| name.clone()).collect(),
     }
@@ -301,6 +312,10 @@ pub fn record_of(object: &AvailabilityGroup) -> Option<Record> {
             None
         }
     }
+}
+
+fn upgrade_of(object: &AvailabilityGroup) -> Option<ActiveUpgrade> {
+    object.status.as_ref()?.upgrade.as_ref().map(api::upgrade_from_status)
 }
 
 fn since_unplanned(object: &AvailabilityGroup, wall: Timestamp) -> Option<Duration> {

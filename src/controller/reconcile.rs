@@ -19,7 +19,7 @@ use crate::{
     },
     decide::{self, ElectionState, Observation, Plan, Reason, Step, observation::Probe, status},
     k8s,
-    model::{Group, ReplicaName},
+    model::{Fence, FenceState, Group, ReplicaName},
     resources,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -29,6 +29,8 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the Secrets are read: a changed password is carried to the instances after so long.
 const SECRETS: Duration = Duration::from_secs(30);
+/// How often it is asked whether the upgrade that a group takes part in still exists.
+const UPGRADE: Duration = Duration::from_secs(2);
 /// Shortest pause between two passes: what we did ourselves has a moment to come back through the watches.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -58,6 +60,7 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     if memory.kept.is_none() {
         memory.kept = objects::kept(&shared.kube, &group).await.ok();
     }
+    ask_about_upgrade(shared, object, memory).await;
     let mut seen = observe::observe(object, &instances, &shared.stores, &sight, memory, shared.wall()).await;
     let mut plan = decide::decide(&seen);
 
@@ -99,6 +102,22 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     shared.health.metrics.pass(plan.reason);
     bell.repeats(memory.wrote(if done.failed { Vec::new() } else { shown(&plan) }));
     Next::After(pace(&plan, &done, memory))
+}
+
+/// Whether the upgrade that a group takes part in still exists: nobody else lifts a fence whose upgrade was deleted. One
+/// that is kept stays without it.
+async fn ask_about_upgrade(shared: &Shared, object: &AvailabilityGroup, memory: &mut Memory) {
+    let upgrade = object.status.as_ref().and_then(|status| status.upgrade.as_ref()).map(api::upgrade_from_status);
+    let lasts = |fence: &Fence| fence.state != FenceState::Kept;
+    let Some(upgrade) = upgrade.filter(|upgrade| upgrade.fence.as_ref().is_none_or(lasts)) else { return };
+    if memory.upgrade_asked.is_some_and(|at| at.elapsed() < UPGRADE) {
+        return;
+    }
+    memory.upgrade_asked = Some(Instant::now());
+    match shared.kube.has_upgrade(&upgrade.namespace, &upgrade.name, &upgrade.uid).await {
+        Ok(there) => memory.upgrade_gone = (!there).then_some(upgrade.uid),
+        Err(error) => tracing::warn!(group = object.metadata.name, upgrade = upgrade.name, %error, "upgrade not read"),
+    }
 }
 
 /// Steps whose effect comes back through the watches.

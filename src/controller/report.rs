@@ -52,6 +52,7 @@ pub fn status(
         replicas: replicas(report),
         databases: databases(seen, report, before),
         election: None,
+        upgrade: None,
         last_failover: last.or_else(|| before.and_then(|status| status.last_failover.clone())),
         effective: Some(api::effective(&seen.group)),
         warnings: warnings(seen, report, before),
@@ -68,6 +69,7 @@ pub fn refused(object: &AvailabilityGroup, reason: &str, message: &str, wall: Ti
         observed_generation: Some(generation),
         conditions: renew(&before.conditions, wanted, generation, wall),
         election: None,
+        upgrade: None,
         ..before
     }
 }

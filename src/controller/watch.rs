@@ -290,14 +290,15 @@ pub fn group_of(meta: &ObjectMeta) -> Option<Key> {
     Some((meta.namespace.clone()?, meta.labels.as_ref()?.get(resources::GROUP)?.clone()))
 }
 
-/// Status writes of our own wake nobody: only a new object, another spec, or a deletion.
+/// Status writes of our own wake nobody: only a new object, another spec, another upgrade, or a deletion.
 fn on_group(bells: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
-    let mut seen: BTreeMap<Key, (Option<String>, Option<i64>, bool)> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
     move |news| match news {
         News::There(object) => {
             let Some(key) = key(object) else { return };
             let meta = object.meta();
-            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some());
+            let upgrade = object.0.as_ref().ok().and_then(|group| group.status.as_ref()?.upgrade.clone());
+            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some(), upgrade);
             if seen.insert(key.clone(), now.clone()) != Some(now) {
                 bells.found(key);
             }

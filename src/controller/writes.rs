@@ -2,14 +2,14 @@
 
 use crate::{
     api::{
-        AvailabilityGroup, Failover,
+        self, AvailabilityGroup, Failover,
         condition::{condition, renew},
         v1alpha1::FailoverStatus,
     },
-    decide::{Observation, Reason, Record, Step},
+    decide::{Observation, Reason, Record, Step, fence_is_closed},
     k8s::{self, Kube},
     leader::Permits,
-    model::{Group, ReplicaName},
+    model::{ActiveUpgrade, Group, ReplicaName},
     resources,
 };
 use k8s_openapi::jiff::Timestamp;
@@ -42,7 +42,7 @@ impl Writes {
         match step {
             Step::KeepCertificate { replica, certificate } => self.keep_certificate(group, replica, certificate).await,
             Step::Route(to) => {
-                for fields in resources::route(group, to.as_ref()) {
+                for fields in resources::route(group, to.as_ref(), fence_is_closed(seen)) {
                     self.kube.apply_fields(&fields, k8s::manager::ROUTE).await?;
                 }
                 Ok(())
@@ -74,6 +74,13 @@ impl Writes {
     pub async fn record(&mut self, record: &Record) -> Result<(), k8s::Error> {
         let value = serde_json::to_value(record).map_err(|error| k8s::Error::Retry(error.to_string()))?;
         self.object = self.kube.record(&self.object, &value).await?;
+        Ok(())
+    }
+
+    /// Writes which upgrade the group takes part in against the object as it was read.
+    pub async fn upgrade(&mut self, upgrade: Option<&ActiveUpgrade>) -> Result<(), k8s::Error> {
+        let value = api::upgrade_to_merge(upgrade);
+        self.object = self.kube.upgrade(&self.object, &value).await?;
         Ok(())
     }
 

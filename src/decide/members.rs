@@ -4,7 +4,7 @@ use super::{
     ElectionState, Observation, Record, commit_quorum, databases,
     diagnose::{View, utc},
     election::Cause,
-    housekeeping, membership,
+    fence, housekeeping, membership,
     observation::CURE,
     plan::{Plan, Reason, Step},
     promote,
@@ -263,13 +263,24 @@ pub fn keep(view: &View<'_>) -> Plan {
     }
     steps.extend(housekeeping::labels(view));
     steps.extend(housekeeping::gates(view.seen));
+    let fence = fence::work(view);
+    steps.extend(fence.beside);
     let first = if record == *view.record { vec![] } else { vec![Step::Record(Box::new(record.clone()))] };
-    let reroute = record.state == ElectionState::Settled && view.seen.routed.read_write.as_ref() != Some(primary);
+    let reroute = record.state == ElectionState::Settled && !is_routed(view);
     let route = if reroute { vec![Step::Route(Some(primary.clone()))] } else { vec![] };
     let (reason, message) = condition(view);
-    let busy = !steps.is_empty() || !first.is_empty() || !route.is_empty();
-    steps.extend(membership::seeding_allowed(view));
-    Plan::new(reason, message).wave(first).wave(route).wave(steps).recheck(if busy { POLL } else { WATCH })
+    let [ends, forgets] = fence.at_last;
+    let waves = vec![first, fence.before_route, route, fence.after_route, steps, ends, forgets];
+    let mut plan = Plan::new(reason, message).waves(waves);
+    plan.recheck = if plan.waves.is_empty() { WATCH } else { POLL };
+    // Said again now and then: no work that is waited for.
+    plan.wave(membership::seeding_allowed(view))
+}
+
+/// Whether the Services lead to the recorded primary, and `-rw` to readers when a fence is closed.
+pub fn is_routed(view: &View<'_>) -> bool {
+    let routed = &view.seen.routed;
+    routed.read_write.as_ref() == Some(&view.record.primary) && routed.readers == fence::is_closed(view.seen)
 }
 
 /// The most severe thing to say about a group whose primary serves.
@@ -314,6 +325,9 @@ fn condition(view: &View<'_>) -> (Reason, String) {
     }
     if let Some(message) = databases::missing_login(view) {
         return (Reason::LoginMissing, message);
+    }
+    if let Some(message) = fence::in_words(view.seen) {
+        return (Reason::ReadOnly, message);
     }
     (Reason::Healthy, String::new())
 }

@@ -45,6 +45,10 @@ pub fn seeding_allowed(view: &View<'_>) -> Vec<Step> {
 /// ADD REPLICA, REMOVE REPLICA and changes of modes, so that the configuration is what the spec wants.
 pub fn steps(view: &View<'_>, record: &mut Record) -> Vec<Step> {
     let Some(own) = view.primary() else { return vec![] };
+    // An upgrade counts replicas, trusts their certificates and fences them: none comes or goes meanwhile.
+    if view.seen.upgrade.is_some() {
+        return vec![];
+    }
     let primary = &view.record.primary;
     let mut steps = Vec::new();
     let fit = requirements::unmet(view.seen).is_none();

@@ -4,6 +4,7 @@ mod commit_quorum;
 mod databases;
 pub mod diagnose;
 pub mod election;
+mod fence;
 mod forced;
 pub mod gate;
 mod housekeeping;
@@ -22,6 +23,7 @@ mod switchover;
 mod warnings;
 
 pub use election::{ElectionState, Part, Record};
+pub use fence::is_closed as fence_is_closed;
 pub use observation::Observation;
 pub use plan::{Plan, Step};
 pub use reason::Reason;

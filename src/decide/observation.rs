@@ -1,7 +1,7 @@
 //! Everything one pass saw. The field documentation is the glossary; a saved observation replays a decision.
 
 use super::election::Record;
-use crate::model::{DatabaseName, Group, LoginName, Mode, ReplicaName, Role, SequenceNumber};
+use crate::model::{ActiveUpgrade, DatabaseName, Group, LoginName, Mode, ReplicaName, Role, SequenceNumber};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +45,12 @@ pub struct Observation {
     /// The commit quorum that SQL Server refused this process, while it is asked of the same primary with the same members.
     #[serde(default)]
     pub commit_quorum_refused: Option<QuorumRefused>,
+    /// The staged upgrade that the group takes part in (`status.upgrade`), read uncached in this pass.
+    #[serde(default)]
+    pub upgrade: Option<ActiveUpgrade>,
+    /// The API server says that this upgrade does not exist any more.
+    #[serde(default)]
+    pub upgrade_gone: bool,
     /// The `Failover` object being served, if any: the oldest unfinished one.
     pub request: Option<Request>,
     /// Which versions of which Secrets the passwords come from; not the passwords. Empty: not read yet.
@@ -165,6 +171,18 @@ pub struct Facts {
     pub databases: BTreeMap<DatabaseName, DatabaseFacts>,
     /// SIDs of the application logins that exist there, upper-case hex.
     pub logins: BTreeMap<LoginName, String>,
+    /// The logon trigger of a staged upgrade. `None`: there is none.
+    #[serde(default)]
+    pub fence: Option<FenceFacts>,
+}
+
+/// The logon trigger of a fence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceFacts {
+    /// It is not disabled.
+    pub enabled: bool,
+    /// The word that its text was made with, [`crate::model::Fence::mark`].
+    pub mark: String,
 }
 
 /// `SERVERPROPERTY` and clocks.
@@ -327,8 +345,11 @@ pub enum FailoverAnswer {
 /// Where traffic goes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Routed {
-    /// The replica that `-rw` selects.
+    /// The replica that `-rw` selects; the one that `-primary` selects while `-rw` leads to readers.
     pub read_write: Option<ReplicaName>,
+    /// `-rw` leads to readable secondaries: a fence keeps writers out.
+    #[serde(default)]
+    pub readers: bool,
     /// Role labels of the pods.
     pub roles: BTreeMap<ReplicaName, String>,
     /// Pods that `-ro` selects.

@@ -3,7 +3,7 @@
 pub use super::reason::Reason;
 
 use super::election::Record;
-use crate::model::{DatabaseName, LoginName, Mode, ReplicaName, SequenceNumber};
+use crate::model::{ActiveUpgrade, DatabaseName, Fence, LoginName, Mode, ReplicaName, SequenceNumber};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -238,6 +238,24 @@ pub enum Step {
         /// Whose.
         login: LoginName,
     },
+    /// Make the logon trigger of a fence as it is wanted, or drop it.
+    SetFence {
+        /// Where.
+        replica: ReplicaName,
+        /// How it is wanted. `None`: not at all.
+        fence: Option<Fence>,
+        /// It keeps nobody out at this moment.
+        open: bool,
+        /// Databases by whose role the trigger tells the primary.
+        databases: BTreeSet<DatabaseName>,
+    },
+    /// End every session of others, so that clients connect again.
+    EndSessions {
+        /// Where.
+        replica: ReplicaName,
+    },
+    /// Write which upgrade the group takes part in, by compare-and-swap. `None`: in none.
+    SetUpgrade(Option<Box<ActiveUpgrade>>),
     /// Point `-rw` at one pod, or at none.
     Route(Option<ReplicaName>),
     /// Label a pod with its role and whether it may be read from.
@@ -306,6 +324,9 @@ impl Step {
             Self::Resume { .. } => "Resume",
             Self::EnsureLogin { .. } => "EnsureLogin",
             Self::EnsureUsers { .. } => "EnsureUsers",
+            Self::SetFence { .. } => "SetFence",
+            Self::EndSessions { .. } => "EndSessions",
+            Self::SetUpgrade(_) => "SetUpgrade",
             Self::Route(_) => "Route",
             Self::Label { .. } => "Label",
             Self::Gate { .. } => "Gate",
@@ -335,9 +356,12 @@ impl Step {
             | Self::AddDatabase { replica, .. }
             | Self::Resume { replica, .. }
             | Self::EnsureLogin { replica, .. }
-            | Self::EnsureUsers { replica, .. } => Some(replica),
+            | Self::EnsureUsers { replica, .. }
+            | Self::SetFence { replica, .. }
+            | Self::EndSessions { replica } => Some(replica),
             Self::Record(_)
             | Self::KeepCertificate { .. }
+            | Self::SetUpgrade(_)
             | Self::Route(_)
             | Self::Label { .. }
             | Self::Gate { .. }

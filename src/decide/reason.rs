@@ -64,6 +64,10 @@ reasons! {
         "A replica follows and a database on it is not synchronized yet.",
         "Waits; tells it anew when nothing moves.",
         "If it lasts, look at its log send and redo queues.";
+    ReadOnly:
+        "A staged upgrade keeps writers out of the group; `-rw` leads to its readable secondaries.",
+        "Refuses every login but the listed ones on the primary, whichever replica that is, until the upgrade lifts it or its time is over.",
+        "Nothing; see the `RollingUpgrade` that is named. A person with the dedicated administrator connection is never kept out.";
     Suspended:
         "Data movement of a database is suspended, by a person or by a forced failover.",
         "Nothing: resuming may discard data.",

@@ -80,7 +80,7 @@ fn as_admin(replica: &Replica) -> bool {
 /// everybody is connected and knows the certificate of everybody.
 pub fn rotate(view: &View<'_>) -> Vec<Step> {
     let (seen, primary) = (view.seen, &view.record.primary);
-    let Some(word) = &seen.group.certificate_rotation else { return vec![] };
+    let Some(word) = seen.group.certificate_rotation.as_ref().filter(|_| seen.upgrade.is_none()) else { return vec![] };
     let wanted = seen.replicas.iter().filter(|(_, replica)| replica.wanted);
     let old = |name: &&ReplicaName| seen.facts(name).is_some_and(|facts| facts.setup.rotation != *word);
     let names: Vec<_> = wanted.map(|(name, _)| name).collect();

@@ -205,6 +205,9 @@ fn available(view: &View<'_>, plan: &Plan, routed: bool) -> Condition {
     let Some(own) = own.filter(|_| routed) else {
         return condition(Truth::False, Reason::NoPrimary, plan.message.clone());
     };
+    if let Some(message) = super::fence::in_words(view.seen) {
+        return condition(Truth::False, Reason::ReadOnly, message);
+    }
     // The error that clients get comes first.
     if let Some(message) = below_commit_quorum(view) {
         return condition(Truth::False, Reason::CommitQuorumLost, message);

@@ -2,6 +2,7 @@
 //! applied last, and is compared with what is wanted before anything is sent.
 
 use super::{Error, Kube, manager, sets};
+use crate::model::name::hash;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
@@ -112,14 +113,11 @@ pub(super) fn ours(wanted: &Value, live: &Value, what: &str) -> Result<(), Error
 /// The object with the hash of itself.
 fn stamp(wanted: &Value) -> Value {
     let mut stamped = wanted.clone();
-    let hash = wanted
-        .to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(&wanted.to_string());
     if let Some(metadata) = stamped.get_mut("metadata").and_then(Value::as_object_mut) {
         let annotations = metadata.entry("annotations").or_insert_with(|| Value::Object(serde_json::Map::new()));
         if let Some(annotations) = annotations.as_object_mut() {
-            annotations.insert(APPLIED.into(), Value::String(format!("{hash:016x}")));
+            annotations.insert(APPLIED.into(), Value::String(hash));
         }
     }
     stamped

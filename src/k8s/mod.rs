@@ -25,6 +25,8 @@ pub mod manager {
     pub const STATUS: &str = "quorate-status";
     /// The record of elections.
     pub const ELECTION: &str = "quorate-election";
+    /// Which upgrade a group takes part in.
+    pub const UPGRADE: &str = "quorate-upgrade";
     /// Selectors of `-rw` and `-primary`, labels of pods.
     pub const ROUTE: &str = "quorate-route";
     /// Our readiness gate.

@@ -3,7 +3,11 @@
 use super::{Error, Kube};
 use crate::api::{AvailabilityGroup, Failover};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+    core::GroupVersionKind,
+};
 use std::collections::BTreeMap;
 
 impl Kube {
@@ -24,6 +28,14 @@ impl Kube {
             .collect();
         open.sort_by_key(|object| (object.creation_timestamp(), object.name_any()));
         Ok(open)
+    }
+
+    /// Whether a `RollingUpgrade` exists, and is the one with this UID.
+    pub async fn has_upgrade(&self, namespace: &str, name: &str, uid: &str) -> Result<bool, Error> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("quorate.dev", "v1alpha1", "RollingUpgrade"));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, &kind);
+        let found = self.look(&format!("RollingUpgrade {namespace}/{name}"), api.get_metadata_opt(name)).await?;
+        Ok(found.is_some_and(|found| found.uid().as_deref() == Some(uid)))
     }
 
     /// Data of a Secret. `None`: it does not exist.

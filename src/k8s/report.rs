@@ -27,10 +27,22 @@ impl Kube {
         self.write(&what, api.patch_status(&name, &params, &Patch::Apply(&patch))).await
     }
 
-    /// Writes the status, the record apart, unless the object has it already. Returns whether it was written.
+    /// Writes which upgrade a group takes part in, by compare-and-swap. Returns the new object. A merge, since a field that
+    /// somebody else wrote, too, would outlive an apply without it.
+    pub async fn upgrade(&self, read: &AvailabilityGroup, upgrade: &Value) -> Result<AvailabilityGroup, Error> {
+        let (api, name, what) = self.of(read);
+        let patch = json!({
+            "metadata": { "resourceVersion": read.resource_version() },
+            "status": { "upgrade": upgrade },
+        });
+        let params = PatchParams { field_manager: Some(manager::UPGRADE.into()), ..PatchParams::default() };
+        self.write(&what, api.patch_status(&name, &params, &Patch::Merge(&patch))).await
+    }
+
+    /// Writes the status, what has a manager of its own apart, unless the object has it already. Returns whether it was written.
     pub async fn status(&self, live: &AvailabilityGroup, status: &Value) -> Result<bool, Error> {
         let now = serde_json::to_value(&live.status).unwrap_or_default();
-        if contains(&now, status) && contains(status, &without_election(now)) {
+        if contains(&now, status) && contains(status, &without_others(now)) {
             return Ok(false);
         }
         let (api, name, what) = self.of(live);
@@ -99,9 +111,11 @@ impl Kube {
     }
 }
 
-fn without_election(mut status: Value) -> Value {
+/// The fields of a status that this writer owns.
+fn without_others(mut status: Value) -> Value {
     if let Some(map) = status.as_object_mut() {
         map.remove("election");
+        map.remove("upgrade");
     }
     status
 }

@@ -6,8 +6,10 @@ pub mod quantity;
 pub mod quorum;
 pub mod replica;
 pub mod sequence;
+pub mod upgrade;
 
 pub use group::{CommitQuorum, Database, FailoverMode, Group, Login, Management, SecondaryConnections};
 pub use name::{DatabaseName, GroupName, LoginName, ReplicaName};
 pub use replica::{Mode, Role};
 pub use sequence::SequenceNumber;
+pub use upgrade::{ActiveUpgrade, Fence, FenceState, Slot};

@@ -15,6 +15,14 @@ pub fn literal(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
+/// A short word for a text, 16 hexadecimal digits (FNV-1a): another text has another one, as far as chance goes.
+pub fn hash(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameError {

@@ -36,13 +36,22 @@ pub fn services(group: &Group) -> Vec<Value> {
     ]
 }
 
-/// The selectors of `-rw` and `-primary`: one pod, or a name that no pod can have.
-pub fn route(group: &Group, to: Option<&ReplicaName>) -> [Value; 2] {
+/// The selectors of `-rw` and `-primary`: one pod, or a name that no pod can have; `-rw` selects the `readers` instead
+/// while a fence keeps writers out.
+pub fn route(group: &Group, to: Option<&ReplicaName>, readers: bool) -> [Value; 2] {
     // A legal value of a label that no pod carries: pods of a StatefulSet end in a number.
     let pod = to.map_or("nobody", ReplicaName::as_str);
-    let selector = json!({ "selector": { GROUP: group.name.as_str(), POD_NAME: pod } });
-    let bare = |name: String| json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": group.namespace }, "spec": selector });
-    [bare(read_write_service(group)), bare(primary_service(group))]
+    let name = group.name.as_str();
+    let primary = json!({ GROUP: name, POD_NAME: pod });
+    let read_write = if readers { json!({ GROUP: name, READABLE: "true" }) } else { primary.clone() };
+    let bare = |name: String, selector: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": group.namespace },
+            "spec": { "selector": selector },
+        })
+    };
+    [bare(read_write_service(group), read_write), bare(primary_service(group), primary)]
 }
 
 fn port(name: &str, port: u16) -> Value {

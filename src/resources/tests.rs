@@ -51,10 +51,13 @@ fn the_selectors_of_the_writers_service_belong_to_the_router_alone() {
     let read_write = all.iter().find(|service| service["metadata"]["name"] == "orders-rw").unwrap();
     assert!(read_write["spec"].get("selector").is_none());
     let to = crate::model::ReplicaName::new("orders-1").unwrap();
-    let [routed, _] = super::services::route(&group(), Some(&to));
+    let [routed, _] = super::services::route(&group(), Some(&to), false);
     assert_eq!(routed["spec"]["selector"][POD_NAME], "orders-1");
-    let [nobody, _] = super::services::route(&group(), None);
+    let [nobody, _] = super::services::route(&group(), None, false);
     assert_eq!(nobody["spec"]["selector"][POD_NAME], "nobody");
+    let [readers, primary] = super::services::route(&group(), Some(&to), true);
+    assert_eq!(readers["spec"]["selector"], json!({ GROUP: "orders", READABLE: "true" }));
+    assert_eq!(primary["spec"]["selector"][POD_NAME], "orders-1");
 }
 
 #[test]

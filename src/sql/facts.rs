@@ -3,12 +3,15 @@
 use super::{
     hex,
     probe::partner_of,
-    statement::name::{self, ENDPOINT},
+    statement::{
+        fence,
+        name::{self, ENDPOINT},
+    },
 };
 use crate::{
     decide::{
         Record,
-        observation::{DatabaseFacts, Facts, GroupDatabase, GroupFacts, Member, Partner, Server, Setup, Stored},
+        observation::{DatabaseFacts, Facts, FenceFacts, GroupDatabase, GroupFacts, Member, Partner, Server, Setup, Stored},
     },
     model::{DatabaseName, LoginName, Mode, ReplicaName, Role, SequenceNumber},
 };
@@ -18,14 +21,15 @@ use tiberius::{ColumnData, Row};
 /// `operational_state` while a FAILOVER is under way.
 const PENDING_FAILOVER: i64 = 0;
 
-type Sets<'a> = [&'a [Row]; 10];
+type Sets<'a> = [&'a [Row]; 11];
 
 /// The facts in the answer to the look at `replica`.
 pub fn read(replica: &ReplicaName, answer: &[Vec<Row>]) -> Result<Facts, String> {
     let sets: Vec<&[Row]> = answer.iter().map(Vec::as_slice).collect();
     let sets: Sets<'_> =
-        sets.try_into().map_err(|sets: Vec<_>| format!("{} result sets where 10 were asked for", sets.len()))?;
-    let [server, stored, certificates, endpoints, partners, group, members, group_databases, databases, logins] = sets;
+        sets.try_into().map_err(|sets: Vec<_>| format!("{} result sets where 11 were asked for", sets.len()))?;
+    let [server, stored, certificates, endpoints, partners, group, members, group_databases, databases, logins, fence] =
+        sets;
     let server = read_server(server)?;
     let setup = read_setup(replica, certificates, endpoints, partners)?;
     let group = match group.first() {
@@ -39,6 +43,7 @@ pub fn read(replica: &ReplicaName, answer: &[Vec<Row>]) -> Result<Facts, String>
         group,
         databases: read_databases(databases)?,
         logins: read_logins(logins)?,
+        fence: read_fence(fence)?,
     })
 }
 
@@ -192,6 +197,12 @@ fn read_logins(rows: &[Row]) -> Result<BTreeMap<LoginName, String>, String> {
         logins.insert(name, upper_hex(&row.bytes("sid")?.unwrap_or_default()));
     }
     Ok(logins)
+}
+
+fn read_fence(rows: &[Row]) -> Result<Option<FenceFacts>, String> {
+    let Some(row) = rows.first().map(Cells) else { return Ok(None) };
+    let text = row.text("definition")?.unwrap_or_default();
+    Ok(Some(FenceFacts { enabled: row.number("disabled")? == Some(0), mark: fence::mark_of(&text) }))
 }
 
 /// Upper-case hex, as SIDs are written.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     decide::observation::{DatabaseUser, Facts, LogBackup},
-    model::{DatabaseName, Group, ReplicaName},
+    model::{DatabaseName, Group, ReplicaName, name::literal},
 };
 use std::collections::BTreeMap;
 use tiberius::Row;
@@ -52,6 +52,11 @@ impl Look<'_> {
             DATABASES.to_string(),
             format!(
                 "SELECT p.name, p.sid FROM sys.server_principals AS p WHERE p.type = 'S' AND p.name IN ({logins});"
+            ),
+            format!(
+                "SELECT CAST(t.is_disabled AS int) AS disabled, m.definition FROM sys.server_triggers AS t \
+                 JOIN sys.server_sql_modules AS m ON m.object_id = t.object_id WHERE t.name = {};",
+                literal(name::FENCE)
             ),
         ]
         .join("\n")

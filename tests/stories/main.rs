@@ -16,6 +16,7 @@ mod blocked;
 mod connections;
 mod crashes;
 mod failover;
+mod fence;
 mod forced;
 mod histories;
 mod kubernetes;

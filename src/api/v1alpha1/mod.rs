@@ -3,8 +3,11 @@
 pub mod availability_group;
 pub mod failover;
 pub mod pods;
+pub mod rolling_upgrade;
 pub mod status;
+pub mod upgrade_status;
 
 pub use availability_group::{AvailabilityGroup, AvailabilityGroupSpec};
 pub use failover::{Failover, FailoverRequestMode, FailoverSpec, FailoverStatus};
+pub use rolling_upgrade::{RollingUpgrade, RollingUpgradeSpec};
 pub use status::AvailabilityGroupStatus;

@@ -48,6 +48,9 @@ pub struct AvailabilityGroupStatus {
     /// The record of role changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub election: Option<Election>,
+    /// The staged upgrade that the group takes part in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// The last change of the primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<LastFailover>,
@@ -61,6 +64,37 @@ pub struct AvailabilityGroupStatus {
     /// What is asked of the pods and waits for their restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<PendingUpdate>,
+}
+
+/// The staged upgrade that a group takes part in. Its own field manager writes it, by compare-and-swap.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// Name of the `RollingUpgrade`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// Production or Stage.
+    pub slot: String,
+    /// What keeps writers out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
+}
+
+/// What keeps writers out of a group: a logon trigger on every replica with data.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct FenceStatus {
+    /// Prepared: there, and disabled. On: nobody writes, until it expires. Kept: nobody writes, for good. Lifted: it goes.
+    pub state: String,
+    /// When it opens by itself; with On only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Logins that may enter the primary, beside the operator's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_logins: Vec<String>,
 }
 
 /// A replica's line.

@@ -6,6 +6,7 @@
 //! | `group.rs` | CreateGroup, Join | `sa` |
 //! | `group.rs` | AddReplica, RemoveReplica, SetMode, SetCommitQuorum | `quorate_act` |
 //! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
+//! | `fence.rs` | SetFence, EndSessions | `sa` |
 //! | `database.rs` | CreateDatabase, AddDatabase, Resume, EnsureLogin, EnsureUsers | `sa` |
 //!
 //! What is done once is done as `sa`; what an election needs is done as `quorate_act`, whose rights are:
@@ -24,6 +25,7 @@
 //! | `SELECT ON master.dbo.quorate` | epoch and settled election |
 
 mod database;
+pub(super) mod fence;
 mod group;
 pub mod name;
 mod role;
@@ -175,7 +177,10 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
         Step::Resume { database, epoch, .. } => one(database::resume(database, *epoch, context)),
         Step::EnsureLogin { login, sid, .. } => one(database::ensure_login(login, sid.as_deref(), context)?),
         Step::EnsureUsers { login, .. } => database::ensure_users(login, context),
+        Step::SetFence { fence, databases, .. } => Ok(fence::set(fence.as_ref(), databases, context)),
+        Step::EndSessions { .. } => one(fence::end_sessions()),
         Step::Record(_)
+        | Step::SetUpgrade(_)
         | Step::KeepCertificate { .. }
         | Step::Route(_)
         | Step::Label { .. }

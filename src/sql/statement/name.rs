@@ -13,6 +13,10 @@ pub const PARTNER: &str = "quorate_partner_";
 pub const LOOK: &str = "quorate_look";
 /// The login that acts.
 pub const ACT: &str = "quorate_act";
+/// The logon trigger of a staged upgrade.
+pub const FENCE: &str = "quorate_fence";
+/// The login that it runs as.
+pub const FENCE_GUARD: &str = "quorate_guard";
 /// `sa`
 pub const ADMIN: &str = "sa";
 

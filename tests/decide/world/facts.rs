@@ -38,6 +38,7 @@ impl World {
             group: instance.copy.as_ref().map(|copy| self.group_facts(who, copy)),
             databases: databases.collect(),
             logins: BTreeMap::new(),
+            fence: None,
         }
     }
 

@@ -56,6 +56,8 @@ impl World {
             request: self.request.clone(),
             passwords: String::new(),
             certificates: self.certificates.clone(),
+            upgrade: None,
+            upgrade_gone: false,
         }
     }
 

@@ -53,6 +53,7 @@ async fn run(settings: Settings) -> io::Result<()> {
         faults: settings.faults.clone(),
         sa_password: settings.sa_password.clone(),
         uptime: config::uptime(),
+        wall: standin::server::wall(),
     })
     .await?;
     let listener = Tcp.listen(settings.port).await?;

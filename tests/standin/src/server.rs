@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub sa_password: String,
     /// Boot time of the host before this start, milliseconds: where `ms_ticks` starts.
     pub uptime: u64,
+    /// The host's wall clock at this start, microseconds since 1970: [`wall`], or that of a world with a clock of its own.
+    pub wall: i64,
 }
 
 /// One session as the server's views see it.
@@ -148,7 +150,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Server {
     /// Starts a server from what its disk holds.
     pub async fn start(options: ServerOptions) -> io::Result<Self> {
-        let start_time = wall();
+        let start_time = options.wall;
         let first =
             First { server_name: &options.config.server_name, sa_password: &options.sa_password, now: start_time };
         let catalog = Arc::new(Catalog::open(&options.config.disk, &first)?);

@@ -56,6 +56,7 @@ async fn start() -> Server {
         faults: Faults::default(),
         sa_password: PASSWORD.into(),
         uptime: 1_000,
+        wall: standin::server::wall(),
     };
     Server::start(options).await.unwrap()
 }

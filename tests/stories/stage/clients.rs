@@ -62,6 +62,12 @@ impl Connection {
         self
     }
 
+    /// Stays where it was led to, as long as it is let.
+    pub fn kept(mut self) -> Self {
+        self.fickle = false;
+        self
+    }
+
     /// Runs one batch.
     pub async fn run(&self, text: &str) -> Result<Vec<Vec<tiberius::Row>>, Error> {
         let answer = self.servers.run(&self.target, text, PATIENCE).await;

@@ -123,8 +123,9 @@ impl SqlHost {
             seed: self.0.seed ^ container.pod.bytes().fold(container.restart, |sum, byte| sum * 31 + u64::from(byte)),
         };
         let uptime = u64::try_from(self.0.api.clock().elapsed().as_millis()).unwrap_or_default() + 600_000;
-        let options =
-            ServerOptions { config, network: network.clone(), faults: self.0.faults.clone(), sa_password, uptime };
+        let wall = self.0.api.clock().now().as_microsecond();
+        let (network, faults) = (network.clone(), self.0.faults.clone());
+        let options = ServerOptions { config, network: network.clone(), faults, sa_password, uptime, wall };
         let server = Server::start(options).await.map_err(|error| error.to_string())?;
         let listener = network.listen(PORT).await.map_err(|error| error.to_string())?;
         if let Some(process) = self.0.processes.lock().unwrap().get_mut(&container.uid) {

@@ -82,7 +82,7 @@ pub fn config(name: &str, disk: &Disk) -> Config {
 
 pub async fn serve(config: Config, network: Arc<dyn Network>) -> Server {
     let sa_password = PASSWORD.into();
-    Server::start(ServerOptions { config, network, faults: Faults::default(), sa_password, uptime: 1_000 })
+    Server::start(ServerOptions { config, network, faults: Faults::default(), sa_password, uptime: 1_000, wall: crate::server::wall() })
         .await
         .unwrap()
 }
