@@ -20,6 +20,7 @@ mod setup;
 mod stand_down;
 pub mod status;
 mod switchover;
+pub mod upgrade;
 mod warnings;
 
 pub use election::{ElectionState, Part, Record};
