@@ -96,7 +96,10 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
     let told = Told { plan: &plan, refusal: refusal.as_deref(), routed: done.routed.as_ref() };
     report(shared, &seen, told, &mut writes, memory).await;
     if let Some(to) = &done.routed {
-        writes.announce(Reason::Rerouted, &format!("{} selects {to}", resources::read_write_service(&seen.group)));
+        let service = resources::read_write_service(&seen.group);
+        let (fenced, name) = (decide::fence_is_closed(&seen), to.as_str());
+        let whom = if fenced { "readable secondaries: the group is read-only" } else { name };
+        writes.announce(Reason::Rerouted, &format!("{service} selects {whom}"));
     }
     log(&seen, &plan, &done, memory);
     shared.health.metrics.pass(plan.reason);

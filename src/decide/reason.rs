@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Each reason: its word, its cause, what Quorate does about it, what a person does. `docs/failover.md` lists them.
+/// Each reason: its word, its cause, what Quorate does about it, what a person does. `docs/` lists them.
 macro_rules! reasons {
-    ($($name:ident: $cause:literal, $does:literal, $person:literal;)+) => {
-        /// Why: one word for condition, event, metric label and log line. The only such words there are.
+    ($(#[$about:meta])* pub enum Reason; $($name:ident: $cause:literal, $does:literal, $person:literal;)+) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Reason { $(#[doc = $cause] $name),+ }
 
@@ -24,10 +24,21 @@ macro_rules! reasons {
                 match self { $(Reason::$name => [$cause, $does, $person]),+ }
             }
         }
+
+        impl fmt::Display for Reason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
     };
 }
 
+pub(in crate::decide) use reasons;
+
 reasons! {
+    /// Why: one word for condition, event, metric label and log line. The only such words there are for a group.
+    pub enum Reason;
+
     Healthy:
         "Everything asked for is there.",
         "Nothing.",
@@ -293,8 +304,3 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}

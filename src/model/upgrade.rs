@@ -1,8 +1,8 @@
-//! What a staged upgrade asks of a group while it runs (upgrade.md, "Fence").
+//! A staged upgrade as its owner wants it, and what it asks of a group while it runs (upgrade.md).
 
-use super::{DatabaseName, LoginName, name::hash};
+use super::{DatabaseName, GroupName, LoginName, name::hash};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The upgrade that a group takes part in: while it is there, the group neither scales nor rotates certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ pub enum FenceState {
     Lifted,
 }
 
-/// A moment that never comes, for triggers: 9999-12-31.
-const NEVER: i64 = 253_402_214_400;
+/// A moment that never comes, for triggers: 9999-01-01.
+pub const NEVER: i64 = 253_370_764_800;
 
 impl Fence {
     /// Whether it refuses writers at this moment, seconds since 1970.
@@ -81,4 +81,73 @@ impl Fence {
         let parts: Vec<_> = names.chain(allowed).collect();
         hash(&format!("{} {parts:?}", self.opens()))
     }
+}
+
+/// A step that a person approves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Approval {
+    /// Production may become read-only.
+    Start,
+    /// Users may be switched.
+    Switch,
+    /// The old version may be given up.
+    Retire,
+}
+
+/// An upgrade as its owner wants it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Name of the object.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// Names of the groups and of the Services of their applications: production, then stage.
+    pub slots: [(GroupName, String); 2],
+    /// The Service that users reach.
+    pub front: String,
+    /// The script.
+    pub script: Script,
+    /// Longest time that it may take.
+    pub script_time: Duration,
+    /// Queries after it.
+    pub verify: Vec<Verification>,
+    /// Longest time that production may be read-only.
+    pub read_only: Duration,
+    /// Time that transactions have to end by themselves.
+    pub drain: Duration,
+    /// Logins that may enter production's primary meanwhile.
+    pub allowed: BTreeSet<LoginName>,
+    /// Steps that wait for a person.
+    pub manual: BTreeSet<Approval>,
+    /// Steps that are approved in the spec.
+    pub approved: BTreeSet<Approval>,
+    /// The spec gives up.
+    pub abort: bool,
+}
+
+/// What runs on the stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Script {
+    /// Files of a ConfigMap.
+    Files {
+        /// Its name.
+        config_map: String,
+        /// The database that they start in. `None`: the first one.
+        database: Option<DatabaseName>,
+    },
+    /// A Job of the user's own: its spec.
+    Job(serde_json::Map<String, serde_json::Value>),
+}
+
+/// A query and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Where it runs.
+    pub database: DatabaseName,
+    /// The query, as the user wrote it.
+    pub query: String,
+    /// What the first column of its first row must be, as text.
+    pub expect: String,
 }

@@ -11,6 +11,7 @@ mod histories;
 mod parts;
 mod passwords;
 mod three;
+mod upgrade;
 mod warnings;
 mod world;
 

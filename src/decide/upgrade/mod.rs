@@ -1,7 +1,208 @@
-//! The policy of a `RollingUpgrade`: what its instances look like, and what they are told.
+//! The policy of a `RollingUpgrade`: one value in ([`Observation`]), one value out ([`Plan`]) (upgrade.md).
+//!
+//! | File | Steps |
+//! |---|---|
+//! | `prepare.rs` | Preflight to ReadyForUpgrade: production is not touched |
+//! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
+//! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
+//! | `back.rs` | RollingBack: production gets its writers back |
 
+mod act;
+mod back;
+mod freeze;
 pub mod observation;
 pub mod plan;
+mod prepare;
+mod reason;
+mod record;
+mod release;
+pub mod seen;
 
+pub use act::{Act, Plan, Which};
+pub use freeze::{is_level, is_quiet};
 pub use observation::Facts;
 pub use plan::{DropAs, Instance, Mark, Side, SqlStep};
+pub use reason::Reason;
+pub use record::{Failure, Inputs, Record, Step};
+pub use seen::Observation;
+
+use crate::model::{ActiveUpgrade, Fence, FenceState, GroupName, ReplicaName, Slot, upgrade::NEVER};
+use seen::Group;
+use std::{collections::BTreeSet, time::Duration};
+
+/// How often an upgrade is looked at while production is read-only.
+const SOON: Duration = Duration::from_millis(250);
+/// The fence opens by itself so long after the read-only time is over: an operator that lives has rolled back before.
+const MARGIN: i64 = 30;
+
+/// The whole policy: what one pass does about what it saw.
+pub fn decide(seen: &Observation) -> Plan {
+    let Some(record) = &seen.record else { return prepare::preflight(seen, 1) };
+    if record.step.is_last() {
+        return over(seen, record);
+    }
+    let (Some(production), Some(stage)) = (&seen.production.found, &seen.stage.found) else {
+        return groups_missing(seen, record);
+    };
+    let view = View { seen, record, production, stage };
+    if let Some(plan) = latch(&view).or_else(|| back::must(&view)) {
+        return plan;
+    }
+    match record.step {
+        Step::Preflight | Step::PreparingStage => prepare::link(&view),
+        Step::Seeding => prepare::seed(&view),
+        Step::EndpointsOffline => prepare::endpoints(&view),
+        Step::ReadyForUpgrade => prepare::ready(&view),
+        Step::ReadOnly => freeze::fence(&view),
+        Step::Synchronizing => freeze::synchronize(&view),
+        Step::Terminating => freeze::terminate(&view),
+        Step::RunningScript => release::run(&view),
+        Step::Verifying => release::verify(&view),
+        Step::Switching => release::switch(&view),
+        Step::Soaking => release::soak(&view),
+        Step::Retiring => release::retire(&view),
+        Step::RollingBack => back::roll(&view),
+        Step::Succeeded | Step::RolledBack => over(seen, record),
+    }
+}
+
+/// An observation whose groups are both there.
+struct View<'a> {
+    seen: &'a Observation,
+    record: &'a Record,
+    production: &'a Group,
+    stage: &'a Group,
+}
+
+impl View<'_> {
+    /// Name of the link.
+    fn link(&self) -> GroupName {
+        link_name(&self.seen.wish.uid)
+    }
+
+    /// The token of this attempt: the barrier, and the mark of its stage.
+    fn token(&self) -> String {
+        format!("{}/{}", self.seen.wish.uid, self.record.attempt)
+    }
+
+    /// What the script leaves behind.
+    fn completion(&self) -> String {
+        format!("{} done", self.token())
+    }
+
+    /// The next step, recorded.
+    fn next(&self, step: Step, reason: Reason, message: impl Into<String>) -> Plan {
+        self.write(self.record.to(step, self.seen.at), reason, message)
+    }
+
+    /// Another record; looked at again at once.
+    fn write(&self, record: Record, reason: Reason, message: impl Into<String>) -> Plan {
+        Plan::new(record.step, reason, message).wave([Act::Record(Box::new(record))]).recheck(Duration::ZERO)
+    }
+
+    /// The same step goes on.
+    fn wait(&self, reason: Reason, message: impl Into<String>) -> Plan {
+        let plan = Plan::new(self.record.step, reason, message);
+        if self.record.step.is_read_only() { plan.recheck(SOON) } else { plan }
+    }
+
+    /// What production is asked for, with this fence.
+    fn claim(&self, state: FenceState) -> Act {
+        let fence = self.fence(state);
+        Act::Claim(Which::Production, Some(Box::new(self.active(Slot::Production, Some(fence)))))
+    }
+
+    fn active(&self, slot: Slot, fence: Option<Fence>) -> ActiveUpgrade {
+        let wish = &self.seen.wish;
+        ActiveUpgrade {
+            name: wish.name.clone(),
+            namespace: wish.namespace.clone(),
+            uid: wish.uid.clone(),
+            slot,
+            fence,
+        }
+    }
+
+    fn fence(&self, state: FenceState) -> Fence {
+        let since = self.record.read_only_since.unwrap_or(self.seen.at) / 1_000;
+        let until = match state {
+            // Just before the switch it is moved out of reach.
+            FenceState::On if self.record.step == Step::Switching => NEVER,
+            FenceState::On => since + self.seen.wish.read_only.as_secs() as i64 + MARGIN,
+            FenceState::Prepared | FenceState::Kept | FenceState::Lifted => 0,
+        };
+        Fence { state, until, allowed: self.seen.wish.allowed.clone() }
+    }
+
+    /// Whether production was asked for this fence.
+    fn asked_for(&self, state: FenceState) -> bool {
+        let ours = self.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == self.seen.wish.uid);
+        ours.and_then(|upgrade| upgrade.fence.as_ref()) == Some(&self.fence(state))
+    }
+
+    /// Replicas of production with data that answer and do not have this fence yet.
+    fn without_fence(&self, state: FenceState) -> Vec<&str> {
+        let mark = self.fence(state).mark(&self.record.inputs.databases);
+        let enabled = state != FenceState::Prepared;
+        let has = |facts: &Facts| {
+            facts.fence.as_ref().is_some_and(|fence| fence.enabled == enabled && fence.mark == mark)
+        };
+        let replicas = self.production.with_data();
+        replicas
+            .filter(|name| self.production.facts.get(*name).is_some_and(|facts| !has(facts)))
+            .map(ReplicaName::as_str)
+            .collect()
+    }
+}
+
+/// A step of an instance.
+fn at(group: &Group, replica: &ReplicaName) -> Instance {
+    Instance { namespace: group.namespace.clone(), group: group.name.clone(), replica: replica.clone() }
+}
+
+fn side(group: &Group) -> Side {
+    Side { group: group.name.clone(), namespace: group.namespace.clone() }
+}
+
+/// The name of an upgrade's link: from its UID, so that no two upgrades share one.
+pub fn link_name(uid: &str) -> GroupName {
+    GroupName::new(format!("quorate-{uid}")).unwrap_or_else(|_| unreachable!("UIDs are short and plain"))
+}
+
+/// What a person said once is said for good.
+fn latch(view: &View<'_>) -> Option<Plan> {
+    let (wish, record) = (&view.seen.wish, view.record);
+    let approved: BTreeSet<_> = record.approved.union(&wish.approved).copied().collect();
+    let aborted = record.aborted || (wish.abort && !record.switching);
+    if approved == record.approved && aborted == record.aborted {
+        return None;
+    }
+    let record = Record { approved, aborted, ..record.clone() };
+    Some(view.write(record, Reason::Checking, "what was approved or aborted is recorded"))
+}
+
+/// A group that is gone takes the upgrade with it, as far as it was not switched.
+fn groups_missing(seen: &Observation, record: &Record) -> Plan {
+    let missing: Vec<_> = [&seen.production, &seen.stage]
+        .into_iter()
+        .filter(|slot| slot.found.is_none())
+        .map(|slot| format!("AvailabilityGroup {} does not exist", slot.group))
+        .collect();
+    let message = format!("{}; apply it again, or delete this RollingUpgrade", missing.join("; "));
+    Plan::new(record.step, Reason::StageLost, message)
+}
+
+/// It is over.
+fn over(seen: &Observation, record: &Record) -> Plan {
+    let message = match &record.failure {
+        Some(failure) => format!("{} in {:?}: {}", failure.reason, failure.step, failure.message),
+        None => format!("users are on {}", seen.stage.endpoint.name),
+    };
+    let reason = if record.step == Step::Succeeded { Reason::Retired } else { Reason::RolledBack };
+    // Replicas that were away still have the definition of the link.
+    let groups = [&seen.production, &seen.stage].into_iter().filter_map(|slot| slot.found.as_ref());
+    let groups = groups.take(if record.step == Step::Succeeded { 2 } else { 1 });
+    let link = link_name(&seen.wish.uid);
+    let leftovers: Vec<_> = groups.flat_map(|group| freeze::drops(group, &link)).collect();
+    Plan::new(record.step, reason, message).wave(leftovers).recheck(Duration::from_secs(10))
+}

@@ -4,7 +4,10 @@
 //! of the group on its primary side. The primary replica of that side's group is the *global primary*, the one of the
 //! other side's group the *forwarder*; only the global primary knows how far the other side is.
 
-use crate::model::{DatabaseName, GroupName, LoginName, Lsn, Mode, ReplicaName, Role};
+use crate::{
+    decide::observation::FenceFacts,
+    model::{DatabaseName, GroupName, LoginName, Lsn, Mode, ReplicaName, Role},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,6 +30,8 @@ pub struct Facts {
     pub logins: BTreeMap<LoginName, LoginFacts>,
     /// Replicas of other groups that are trusted here for a link, by [`trust_of`].
     pub trusted: BTreeMap<String, Trust>,
+    /// The logon trigger of a fence. `None`: there is none.
+    pub fence: Option<FenceFacts>,
 }
 
 /// `SERVERPROPERTY` and the endpoint.

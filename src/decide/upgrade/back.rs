@@ -1,0 +1,85 @@
+//! RollingBack: production gets its writers back first of all; it needs no stage, no Job, no answer of anybody else.
+
+use super::{Act, Failure, Plan, Reason, Record, SqlStep, Step, View, Which, at, freeze, release};
+use crate::model::{FenceState, Slot};
+
+/// What sends an upgrade back whatever it does.
+pub fn must(view: &View<'_>) -> Option<Plan> {
+    let record = view.record;
+    if record.step == Step::RollingBack || record.switching || record.step > Step::Switching {
+        return None;
+    }
+    if record.aborted {
+        return Some(give_up(view, Reason::Aborted, "spec.abort is true".into()));
+    }
+    let limit = view.seen.wish.read_only.as_secs() as i64;
+    if let Some(seconds) = record.read_only_seconds(view.seen.at).filter(|seconds| *seconds > limit) {
+        let message = format!("production has been read-only for {seconds} s, allowed are {limit} s");
+        return Some(give_up(view, Reason::ReadOnlyTooLong, message));
+    }
+    let same = view.production.uid == record.inputs.production && view.stage.uid == record.inputs.stage;
+    (!same).then(|| give_up(view, Reason::StageLost, "a group was deleted and applied again".into()))
+}
+
+/// Records why, then opens production at once.
+pub fn give_up(view: &View<'_>, reason: Reason, message: String) -> Plan {
+    let failure = Failure { step: view.record.step, reason, message: message.clone() };
+    let record = Record { failure: Some(failure), ..view.record.to(Step::RollingBack, view.seen.at) };
+    let opens = opens(view);
+    view.write(record, reason, message.clone()).wave([Act::Announce(reason, message)]).wave(opens)
+}
+
+/// The fence goes. One that was only prepared kept nobody out, so that no reader has to connect again.
+fn opens(view: &View<'_>) -> Option<Act> {
+    let ours = view.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == view.seen.wish.uid)?;
+    let fence = ours.fence.as_ref()?;
+    match fence.state {
+        FenceState::Lifted => None,
+        FenceState::Prepared => {
+            Some(Act::Claim(Which::Production, Some(Box::new(view.active(Slot::Production, None)))))
+        }
+        FenceState::On | FenceState::Kept => Some(view.claim(FenceState::Lifted)),
+    }
+}
+
+/// Production as it was: no fence, no link, users on it.
+pub fn roll(view: &View<'_>) -> Plan {
+    if let Some(open) = opens(view) {
+        return view.wait(Reason::RollingBack, "the fence is lifted").wave([open]).recheck(super::SOON);
+    }
+    let ours = view.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == view.seen.wish.uid);
+    let mut acts = Vec::new();
+    let endpoint = &view.seen.production.endpoint;
+    if let (Some(front), Some(selector)) = (view.seen.front.as_ref().filter(|front| front.ours), &endpoint.selector)
+        && front.selector != *selector
+    {
+        acts.push(Act::Lead { endpoint: endpoint.name.clone(), selector: selector.clone() });
+    }
+    let drops = freeze::drops(view.production, &view.link());
+    acts.extend(drops);
+    if ours.is_some_and(|upgrade| upgrade.fence.is_some()) || view.production.readers {
+        return view.wait(Reason::RollingBack, "waiting for production to be writable").wave(acts).recheck(super::SOON);
+    }
+    if view.record.read_only_since.is_some() && view.record.read_only_until.is_none() {
+        let record = Record { read_only_until: Some(view.seen.at), ..view.record.clone() };
+        return view.write(record, Reason::RollingBack, "production is writable again").wave(acts);
+    }
+    if !acts.is_empty() || view.production.facts.is_empty() {
+        return view.wait(Reason::RollingBack, "the link is cut on production").wave(acts).recheck(super::SOON);
+    }
+    if ours.is_some() {
+        let release = Act::Claim(Which::Production, None);
+        return view.wait(Reason::RollingBack, "production takes part no more").wave([release]).recheck(super::SOON);
+    }
+    let drop = release::stage_primary(view).map(|primary| {
+        Act::Sql(SqlStep::DropRunner {
+            at: at(view.stage, primary),
+            attempt: release::attempt(view),
+            databases: view.record.inputs.databases.clone(),
+        })
+    });
+    let done = view.next(Step::RolledBack, Reason::RolledBack, "users are on production as before");
+    // Left for whoever looks at the stage, if it does not go.
+    done.wave([Act::Announce(Reason::RolledBack, "users are on production as before; nothing was lost".into())])
+        .wave(drop.into_iter().chain([Act::ForgetScript]))
+}

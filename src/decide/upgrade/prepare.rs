@@ -1,0 +1,427 @@
+//! Preflight to ReadyForUpgrade: everything that may take long, while production serves as before.
+
+use super::{
+    Act, Facts, Inputs, Observation, Plan, Reason, Record, SqlStep, Step, View, Which, at,
+    observation::trust_of,
+    seen::{Group, Script, Slot},
+    side,
+};
+use crate::{
+    decide::observation::SYNCHRONIZED,
+    model::{DatabaseName, FenceState, Mode, SecondaryConnections, Slot as Role, upgrade::Approval},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Editions with distributed availability groups: Enterprise, Developer, Evaluation (SQL Server docs, "Distributed
+/// availability groups").
+const ENTERPRISE: i64 = 3;
+/// Log that may be in use while the stage holds it, in percent (upgrade.md, step 3).
+const LOG_LIMIT: i64 = 70;
+/// Log that the stage may lack, KiB, when production becomes read-only: it is sent in the read-only time
+/// (staged-upgrade.md 3.4).
+const SEND_LIMIT: i64 = 16 * 1_024;
+/// Log that it may not have redone yet, KiB (staged-upgrade.md 3.4).
+const REDO_LIMIT: i64 = 64 * 1_024;
+
+/// Queries only.
+pub fn preflight(seen: &Observation, attempt: u32) -> Plan {
+    let problems = problems(seen);
+    if let Some(busy) = busy(seen) {
+        return Plan::new(Step::Preflight, Reason::GroupBusy, busy);
+    }
+    if !problems.is_empty() {
+        let message = problems.join("; ");
+        return Plan::new(Step::Preflight, Reason::PreflightFailed, message).recheck(Duration::from_secs(3));
+    }
+    let (Some(production), Some(stage), Script::Ready(hash)) =
+        (&seen.production.found, &seen.stage.found, &seen.script)
+    else {
+        return Plan::new(Step::Preflight, Reason::Checking, "looking at both groups");
+    };
+    let databases = databases(production);
+    let inputs =
+        Inputs { production: production.uid.clone(), stage: stage.uid.clone(), databases, script: hash.clone() };
+    let record = Record::first(attempt, inputs, seen.at);
+    Plan::new(Step::PreparingStage, Reason::Linking, "every check passed")
+        .wave([Act::Record(Box::new(record))])
+        .recheck(Duration::ZERO)
+}
+
+fn databases(production: &Group) -> BTreeSet<DatabaseName> {
+    let primary = production.primary().map(|(_, facts)| facts);
+    let all = primary.into_iter().flat_map(|facts| &facts.databases);
+    all.filter(|(_, facts)| facts.group.as_ref() == Some(&production.name)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Another upgrade has one of the groups.
+fn busy(seen: &Observation) -> Option<String> {
+    let groups = [&seen.production, &seen.stage].into_iter().filter_map(|slot| slot.found.as_ref());
+    let mut others = groups.filter_map(|group| {
+        let upgrade = group.upgrade.as_ref().filter(|upgrade| upgrade.uid != seen.wish.uid)?;
+        Some(format!(
+            "AvailabilityGroup {} takes part in RollingUpgrade {} of namespace {}; wait until that is over, or delete it",
+            group.name, upgrade.name, upgrade.namespace
+        ))
+    });
+    others.next()
+}
+
+/// Everything that is missing, each with its remedy.
+fn problems(seen: &Observation) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (slot, field) in [(&seen.production, "spec.production"), (&seen.stage, "spec.stage")] {
+        problems.extend(slot_problems(slot, field));
+    }
+    if let Some(production) = &seen.production.found {
+        problems.extend(production_problems(production));
+    }
+    if let (Some(production), Some(stage)) = (&seen.production.found, &seen.stage.found) {
+        problems.extend(stage_problems(production, stage));
+    }
+    if let (Some(old), Some(new)) = (&seen.production.endpoint.selector, &seen.stage.endpoint.selector)
+        && !old.is_empty()
+        && old == new
+    {
+        let [old, new] = [&seen.production.endpoint.name, &seen.stage.endpoint.name];
+        problems.push(format!(
+            "spec.stage.endpoint: Services {old} and {new} select the same pods; give each version a label of its own"
+        ));
+    }
+    match &seen.script {
+        Script::Wrong(why) => problems.push(format!("spec.script: {why}")),
+        Script::Unknown => problems.push("spec.script was not read yet; wait".into()),
+        Script::Ready(_) => {}
+    }
+    if seen.front.as_ref().is_some_and(|front| !front.ours) {
+        problems.push("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it".into());
+    }
+    problems
+}
+
+fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &slot.found {
+        None => problems.push(format!(
+            "{field}.availabilityGroup: AvailabilityGroup {} does not exist in this namespace; apply it",
+            slot.group
+        )),
+        Some(group) if !group.ready => {
+            problems.push(format!("{field}.availabilityGroup: {} is not ready: {}; wait", slot.group, group.message));
+        }
+        Some(group) if !group.silent().is_empty() => {
+            let silent = group.silent().join(", ");
+            problems.push(format!("{field}.availabilityGroup: {silent} did not answer; start what is missing"));
+        }
+        Some(_) => {}
+    }
+    match &slot.endpoint.selector {
+        None => problems.push(format!(
+            "{field}.endpoint: Service {} does not exist in this namespace; apply it",
+            slot.endpoint.name
+        )),
+        Some(selector) if selector.is_empty() => problems
+            .push(format!("{field}.endpoint: Service {} selects nothing; give it a selector", slot.endpoint.name)),
+        Some(_) => {}
+    }
+    problems
+}
+
+fn production_problems(group: &Group) -> Vec<String> {
+    let mut problems = Vec::new();
+    if group.secondary_connections != SecondaryConnections::All {
+        problems.push(format!(
+            "spec.production.availabilityGroup: {} has secondaryConnections other than All, so that nobody could read while it is read-only; set it to All",
+            group.name
+        ));
+    }
+    if group.with_data().count() < 2 {
+        problems.push(format!("spec.production.availabilityGroup: {} has no secondary to read from; add one", group.name));
+    }
+    let Some((primary, facts)) = group.primary() else { return problems };
+    for (name, database) in &facts.databases {
+        let ours = database.group.as_ref() == Some(&group.name);
+        if !ours {
+            problems.push(format!(
+                "database {name} on {primary} is outside the group, and its writers would be kept out, too; move it to another instance"
+            ));
+        } else if !(database.full_recovery && database.log_chain && database.writable) {
+            problems.push(format!("database {name} on {primary} is not writable with FULL recovery and a log chain; wait"));
+        }
+    }
+    if databases(group).is_empty() {
+        problems.push(format!("spec.production.availabilityGroup: {} has no databases; add one", group.name));
+    }
+    problems
+}
+
+fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
+    let mut problems = Vec::new();
+    if stage.databases > 0 {
+        problems.push(format!(
+            "spec.stage.availabilityGroup: {} has databases in its spec, and gets production's; remove spec.databases there",
+            stage.name
+        ));
+    }
+    let major = |facts: &Facts| facts.server.version.split('.').next().unwrap_or_default().to_string();
+    let of = |group: &Group| group.primary().map(|(_, facts)| major(facts));
+    if let (Some(old), Some(new)) = (of(production), of(stage))
+        && old != new
+    {
+        problems.push(format!(
+            "spec.stage.availabilityGroup: {} runs version {new} and production version {old}; automatic seeding needs the same (946); set the same image",
+            stage.name
+        ));
+    }
+    for group in [production, stage] {
+        for (name, facts) in group.facts.iter().filter(|(name, _)| group.replicas.get(*name).is_some_and(|m| m.holds_data())) {
+            if facts.server.engine_edition != ENTERPRISE {
+                problems.push(format!(
+                    "{name} is of edition {}, which has no distributed availability groups; use Enterprise or Developer",
+                    facts.server.edition
+                ));
+            }
+        }
+    }
+    let foreign = stage.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
+    for (name, database) in foreign {
+        problems.push(format!(
+            "{name} of the stage has a database {database} already; drop it there, the stage gets production's"
+        ));
+    }
+    problems
+}
+
+/// Certificates, logins, the link.
+pub fn link(view: &View<'_>) -> Plan {
+    let (production, stage) = (view.production, view.stage);
+    let waits = |message: &str| view.wait(Reason::Linking, message);
+    let claims = claims(view);
+    if !claims.is_empty() {
+        return waits("both groups are told that they take part").wave(claims).recheck(super::SOON);
+    }
+    let (Some((global, own)), Some((forwarder, its))) = (production.primary(), stage.primary()) else {
+        return view.wait(Reason::Unreachable, "a primary of the two groups does not answer");
+    };
+    let trusts: Vec<_> = trusts(production, stage).chain(trusts(stage, production)).collect();
+    if !trusts.is_empty() {
+        return waits("each instance is told the certificates of the other group").wave(trusts).recheck(super::SOON);
+    }
+    let logins = logins(own, stage);
+    let link = view.link();
+    let mut work = logins;
+    if !own.links.contains_key(&link) {
+        let step = SqlStep::CreateLink {
+            at: at(production, global),
+            link: link.clone(),
+            from: side(production),
+            to: side(stage),
+        };
+        work.push(Act::Sql(step));
+    } else if !its.links.contains_key(&link) {
+        let step = SqlStep::JoinLink {
+            at: at(stage, forwarder),
+            link: link.clone(),
+            from: side(production),
+            to: side(stage),
+        };
+        work.push(Act::Sql(step));
+    }
+    if !work.is_empty() {
+        return waits("logins are carried over, the link is made").wave(work).recheck(super::SOON);
+    }
+    let connected = own.links.get(&link).and_then(|link| link.members.get(&stage.name)).and_then(|it| it.connected);
+    if connected != Some(true) {
+        return waits("waiting for the stage to connect to production");
+    }
+    let unfenced = view.without_fence(FenceState::Prepared);
+    if !unfenced.is_empty() {
+        return waits(&format!("waiting for the logon trigger on {}", unfenced.join(", ")));
+    }
+    view.next(Step::Seeding, Reason::Seeding, "the link is connected")
+}
+
+/// Both groups know that they take part.
+fn claims(view: &View<'_>) -> Vec<Act> {
+    let mut claims = Vec::new();
+    if !view.asked_for(FenceState::Prepared) {
+        claims.push(view.claim(FenceState::Prepared));
+    }
+    let active = view.active(Role::Stage, None);
+    if view.stage.upgrade.as_ref() != Some(&active) {
+        claims.push(Act::Claim(Which::Stage, Some(Box::new(active))));
+    }
+    claims
+}
+
+/// Certificates that answering replicas of one group lack of the other's.
+fn trusts<'a>(here: &'a Group, there: &'a Group) -> impl Iterator<Item = Act> + 'a {
+    let partners = there.facts.iter().filter_map(|(name, facts)| Some((name, facts.server.certificate.as_ref()?)));
+    let partners: Vec<_> = partners.collect();
+    here.facts.iter().flat_map(move |(name, facts)| {
+        let lacking = partners.clone().into_iter().filter(|(partner, certificate)| {
+            let known = facts.trusted.get(&trust_of(&there.namespace, partner));
+            known.is_none_or(|trust| trust.certificate.as_ref() != Some(*certificate) || !trust.admitted)
+        });
+        lacking
+            .map(|(partner, certificate)| {
+                Act::Sql(SqlStep::TrustPartner {
+                    at: at(here, name),
+                    partner: at(there, partner),
+                    certificate: certificate.clone(),
+                })
+            })
+            .collect::<Vec<_>>()
+    })
+}
+
+/// Logins of production that the stage's replicas lack, or have with another SID or state.
+fn logins(production: &Facts, stage: &Group) -> Vec<Act> {
+    let mut steps = Vec::new();
+    for name in stage.with_data() {
+        let Some(facts) = stage.facts.get(name) else { continue };
+        for (login, wanted) in production.logins.iter().filter(|(login, wanted)| facts.logins.get(*login) != Some(wanted)) {
+            let (at, login, facts) = (at(stage, name), login.clone(), wanted.clone());
+            steps.push(Act::Sql(SqlStep::CarryLogin { at, login, facts }));
+        }
+    }
+    steps
+}
+
+/// Databases are copied, then follow.
+pub fn seed(view: &View<'_>) -> Plan {
+    if let Some(plan) = held_back(view) {
+        return plan;
+    }
+    match behind(view) {
+        Some(what) => view.wait(Reason::Seeding, what),
+        None => view.next(Step::EndpointsOffline, Reason::Seeding, "every database follows on every replica of the stage"),
+    }
+}
+
+/// The stage must never take production down.
+fn held_back(view: &View<'_>) -> Option<Plan> {
+    let (primary, facts) = view.production.primary()?;
+    let full = view.record.inputs.databases.iter().find_map(|name| {
+        let used = facts.marks(name)?.log_used_percent?;
+        let held = facts.databases.get(name)?.log_wait == "AVAILABILITY_REPLICA";
+        (held && used >= LOG_LIMIT).then_some((name, used))
+    });
+    let (database, used) = full?;
+    let message = format!(
+        "the log of {database} on {primary} is {used} % full and held for the stage, more than {LOG_LIMIT} %: the link is dropped"
+    );
+    Some(super::back::give_up(view, Reason::LogHeldBack, message))
+}
+
+/// What does not follow yet, in a sentence.
+fn behind(view: &View<'_>) -> Option<String> {
+    let Some((_, own)) = view.production.primary() else { return Some("production's primary does not answer".into()) };
+    let Some((forwarder, its)) = view.stage.primary() else { return Some("the stage's primary does not answer".into()) };
+    let Some(link) = own.links.get(&view.link()) else { return Some("the link is gone on production".into()) };
+    let follows = |state: &str| state == "SYNCHRONIZING" || state == SYNCHRONIZED;
+    for database in &view.record.inputs.databases {
+        let remote = link.databases.get(database).and_then(|it| it.remote.as_ref());
+        if !remote.is_some_and(|copy| follows(&copy.state) && !copy.suspended) {
+            return Some(format!("{database} is on its way to {forwarder}{}", progress(own, database)));
+        }
+        let members = its.group.iter().flat_map(|group| &group.members);
+        let mut others = members.filter(|(name, member)| *name != forwarder && member.mode != Mode::ConfigurationOnly);
+        let late = others.find(|(_, member)| {
+            !member.databases.get(database).is_some_and(|copy| follows(&copy.state) && !copy.suspended)
+        });
+        if let Some((name, _)) = late {
+            return Some(format!("{database} is on its way from {forwarder} to {name}"));
+        }
+    }
+    None
+}
+
+fn progress(sender: &Facts, database: &DatabaseName) -> String {
+    let seedings = sender.seedings.iter().rev();
+    let mut own = seedings.filter(|it| it.source && it.database.as_ref() == Some(database) && it.state == "SEEDING");
+    match own.next().and_then(|it| Some((it.bytes?, it.total?))) {
+        Some((bytes, total)) if total > 0 => format!(": {} of {} MiB", bytes >> 20, total >> 20),
+        _ => String::new(),
+    }
+}
+
+/// The front Service leads to production; the stage's endpoint has pods.
+pub fn endpoints(view: &View<'_>) -> Plan {
+    let (production, stage) = (&view.seen.production.endpoint, &view.seen.stage.endpoint);
+    let Some(selector) = production.selector.clone().filter(|selector| !selector.is_empty()) else {
+        return view.wait(Reason::EndpointsMissing, format!("Service {} does not exist; apply it", production.name));
+    };
+    match &view.seen.front {
+        Some(front) if !front.ours => {
+            return view.wait(Reason::NameTaken, "spec.traffic.service exists and is not this upgrade's; delete it");
+        }
+        Some(front) if front.selector == selector => {}
+        _ => {
+            let lead = Act::Lead { endpoint: production.name.clone(), selector };
+            return view.wait(Reason::EndpointsMissing, "the front Service is made").wave([lead]).recheck(super::SOON);
+        }
+    }
+    if stage.pods == 0 {
+        let message = format!("Service {} has no pods; deploy the new version of the application", stage.name);
+        return view.wait(Reason::EndpointsMissing, message);
+    }
+    view.next(Step::ReadyForUpgrade, Reason::AwaitingApproval, "prepared; production was not touched")
+}
+
+/// All of that stays true, for days if need be.
+pub fn ready(view: &View<'_>) -> Plan {
+    if let Some(plan) = held_back(view) {
+        return plan;
+    }
+    let script = match &view.seen.script {
+        Script::Ready(hash) => hash,
+        Script::Wrong(why) => return view.wait(Reason::ScriptWrong, format!("spec.script: {why}")),
+        Script::Unknown => return view.wait(Reason::Unreachable, "the script was not read"),
+    };
+    if *script != view.record.inputs.script || view.production.primary().is_some() && changed_databases(view) {
+        let databases = databases(view.production);
+        let inputs = Inputs { script: script.clone(), databases, ..view.record.inputs.clone() };
+        let record = Record { inputs, ..view.record.to(Step::Seeding, view.seen.at) };
+        return view.write(record, Reason::Seeding, "the script or production's databases changed: checked again");
+    }
+    if let Some(why) = late(view) {
+        return view.wait(Reason::NotReady, why);
+    }
+    if view.seen.wish.manual.contains(&Approval::Start) && !view.record.approved.contains(&Approval::Start) {
+        let message = "ready; to make production read-only and start, add Start to spec.approved";
+        return view.wait(Reason::AwaitingApproval, message);
+    }
+    let record = Record { read_only_since: Some(view.seen.at), ..view.record.to(Step::ReadOnly, view.seen.at) };
+    view.write(record, Reason::Fencing, "production becomes read-only")
+}
+
+fn changed_databases(view: &View<'_>) -> bool {
+    databases(view.production) != view.record.inputs.databases
+}
+
+/// What would make the read-only time long, or fail in it.
+fn late(view: &View<'_>) -> Option<String> {
+    for group in [view.production, view.stage] {
+        if !group.ready {
+            return Some(format!("AvailabilityGroup {} is not ready: {}", group.name, group.message));
+        }
+        if !group.silent().is_empty() {
+            return Some(format!("{} does not answer", group.silent().join(", ")));
+        }
+    }
+    if !view.asked_for(FenceState::Prepared) {
+        return Some("production does not take part any more; delete this RollingUpgrade and apply it again".into());
+    }
+    if let Some(what) = behind(view) {
+        return Some(what);
+    }
+    let (_, own) = view.production.primary()?;
+    let link = own.links.get(&view.link())?;
+    view.record.inputs.databases.iter().find_map(|database| {
+        let remote = link.databases.get(database)?.remote.as_ref()?;
+        let (send, redo) = (remote.send_queue, remote.redo_queue);
+        (send > SEND_LIMIT || redo > REDO_LIMIT).then(|| {
+            format!("{database} on the stage lacks {send} KiB of log and has {redo} KiB to redo; at most {SEND_LIMIT} and {REDO_LIMIT}")
+        })
+    })
+}

@@ -1,0 +1,197 @@
+//! RunningScript to Succeeded: the stage becomes the new version, users are led to it in one write.
+
+use super::{
+    Act, Mark, Plan, Reason, Record, SqlStep, Step, View, Which, at,
+    back::give_up,
+    seen::{Answer, Job},
+};
+use crate::model::{
+    ActiveUpgrade, DatabaseName, FenceState, ReplicaName,
+    upgrade::{Approval, Script},
+};
+
+/// The script runs on the stage.
+pub fn run(view: &View<'_>) -> Plan {
+    let Some((primary, its)) = view.stage.primary() else {
+        return view.wait(Reason::Unreachable, "the stage's primary does not answer");
+    };
+    let Some(database) = start(view) else {
+        return give_up(view, Reason::StageLost, "production's group has no databases".into());
+    };
+    match &view.seen.job {
+        Job::Unknown => view.wait(Reason::Unreachable, "the Job of the script was not read"),
+        Job::Absent => {
+            let databases = view.record.inputs.databases.iter().map(|name| (name.clone(), view.token())).collect();
+            let attempt = attempt(view);
+            let login = Act::Sql(SqlStep::CreateRunner { at: at(view.stage, primary), attempt, databases });
+            let job = Act::RunScript {
+                database: database.clone(),
+                barrier: view.token(),
+                completion: view.completion(),
+                hash: view.record.inputs.script.clone(),
+            };
+            view.wait(Reason::RunningScript, "the script is started").wave([login]).wave([job])
+        }
+        Job::Running => view.wait(Reason::RunningScript, "the script runs; kubectl logs of its Job shows how far it is"),
+        Job::Failed(words) => give_up(view, Reason::ScriptFailed, words.clone()),
+        Job::Complete => {
+            let done = its.marks(database).is_some_and(|marks| marks.completion.as_ref() == Some(&view.completion()));
+            if done {
+                return view.next(Step::Verifying, Reason::Verifying, "the script ended well");
+            }
+            // A Job of the user's own leaves it to us.
+            let mark = SqlStep::WriteMark {
+                at: at(view.stage, primary),
+                database: database.clone(),
+                mark: Mark::Completion,
+                value: view.completion(),
+            };
+            view.wait(Reason::RunningScript, "the script ended well").wave([Act::Sql(mark)])
+        }
+    }
+}
+
+/// The database in which the script starts.
+fn start<'a>(view: &View<'a>) -> Option<&'a DatabaseName> {
+    let named = match &view.seen.wish.script {
+        Script::Files { database, .. } => database.as_ref(),
+        Script::Job(_) => None,
+    };
+    named.or_else(|| view.record.inputs.databases.first())
+}
+
+/// The word that the script's login is named after.
+pub fn attempt(view: &View<'_>) -> String {
+    format!("{}_{}", view.seen.wish.name, view.record.attempt)
+}
+
+/// Queries, endpoint and a write on the stage.
+pub fn verify(view: &View<'_>) -> Plan {
+    let wish = &view.seen.wish;
+    if view.seen.answers.len() < wish.verify.len() {
+        return view.wait(Reason::Verifying, "the queries of spec.verify are asked");
+    }
+    for (number, (answer, expected)) in view.seen.answers.iter().zip(&wish.verify).enumerate() {
+        let field = format!("spec.verify[{number}]");
+        match answer {
+            Answer::Value(value) if *value == expected.expect => {}
+            Answer::Value(value) => {
+                let message = format!("{field} gave {value:?}, expected {:?}", expected.expect);
+                return give_up(view, Reason::VerificationFailed, message);
+            }
+            Answer::Error(why) => return give_up(view, Reason::VerificationFailed, format!("{field}: {why}")),
+            Answer::Silent => return view.wait(Reason::Unreachable, format!("{field} was not answered")),
+        }
+    }
+    let endpoint = &view.seen.stage.endpoint;
+    if endpoint.ready == 0 {
+        let message = format!("{} of {} pods of Service {} are ready", endpoint.ready, endpoint.pods, endpoint.name);
+        return view.wait(Reason::Verifying, message);
+    }
+    let Some((primary, _)) = view.stage.primary() else {
+        return view.wait(Reason::Unreachable, "the stage's primary does not answer");
+    };
+    let record = view.record.to(Step::Switching, view.seen.at);
+    let drop = SqlStep::DropRunner {
+        at: at(view.stage, primary),
+        attempt: attempt(view),
+        databases: view.record.inputs.databases.clone(),
+    };
+    view.wait(Reason::Verifying, "every check passed")
+        .wave([Act::Sql(drop), Act::ForgetScript])
+        .wave([Act::Record(Box::new(record))])
+}
+
+/// The fence is made lasting, the last commit is checked, users are led to the stage.
+pub fn switch(view: &View<'_>) -> Plan {
+    if view.record.switching {
+        return lead(view);
+    }
+    if view.seen.wish.manual.contains(&Approval::Switch) && !view.record.approved.contains(&Approval::Switch) {
+        let message = "verified; to lead users to the stage, add Switch to spec.approved; production is read-only meanwhile";
+        return view.wait(Reason::AwaitingApproval, message);
+    }
+    if !view.asked_for(FenceState::On) {
+        let claim = view.claim(FenceState::On);
+        return view.wait(Reason::Switching, "the fence is told not to open by itself any more").wave([claim]);
+    }
+    let Some((primary, own)) = view.production.primary() else {
+        return view.wait(Reason::Unreachable, "production's primary does not answer");
+    };
+    let (silent, unfenced) = (view.production.silent(), view.without_fence(FenceState::On));
+    if !silent.is_empty() || !unfenced.is_empty() {
+        let names: Vec<_> = silent.into_iter().chain(unfenced).collect();
+        let message = format!("waiting for {} to say that its fence does not open by itself", names.join(", "));
+        return view.wait(Reason::Switching, message);
+    }
+    for (database, last) in &view.record.barrier {
+        match own.databases.get(database).and_then(|facts| facts.own.as_ref()).and_then(|copy| copy.committed) {
+            None => return view.wait(Reason::Switching, format!("waiting for the last commit of {database}")),
+            Some(now) if now != *last => {
+                let message = format!("{database} on {primary} committed at {now}, after the barrier at {last}");
+                return give_up(view, Reason::LateCommit, message);
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(selector) = view.seen.stage.endpoint.selector.clone().filter(|selector| !selector.is_empty()) else {
+        return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
+    };
+    let record = Record { switching: true, ..view.record.clone() };
+    let lead = Act::Lead { endpoint: view.seen.stage.endpoint.name.clone(), selector };
+    view.wait(Reason::Switching, "users are led to the stage")
+        .wave([Act::Record(Box::new(record))])
+        .wave([view.claim(FenceState::Kept)])
+        .wave([lead])
+}
+
+/// The decision is recorded: production stays fenced whatever happens, users go to the stage.
+fn lead(view: &View<'_>) -> Plan {
+    let endpoint = &view.seen.stage.endpoint;
+    if !view.asked_for(FenceState::Kept) {
+        return view.wait(Reason::Switching, "production stays fenced for good").wave([view.claim(FenceState::Kept)]);
+    }
+    let Some(selector) = endpoint.selector.clone().filter(|selector| !selector.is_empty()) else {
+        return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
+    };
+    let front = view.seen.front.as_ref().filter(|front| front.selector == selector);
+    let Some(front) = front else {
+        let lead = Act::Lead { endpoint: endpoint.name.clone(), selector };
+        return view.wait(Reason::Switching, "users are led to the stage").wave([lead]);
+    };
+    let others: u32 = front.leads_to.iter().filter(|(name, _)| **name != endpoint.name).map(|(_, pods)| pods).sum();
+    let ours = front.leads_to.get(&endpoint.name).copied().unwrap_or_default();
+    if others > 0 || ours == 0 {
+        let message = format!("the front Service leads to {ours} pods of {} and {others} others", endpoint.name);
+        return view.wait(Reason::Switching, message);
+    }
+    let record =
+        Record { read_only_until: Some(view.seen.at), ..view.record.to(Step::Soaking, view.seen.at) };
+    let message = format!("users are on {}", endpoint.name);
+    view.write(record, Reason::Switched, message.clone()).wave([Act::Announce(Reason::Switched, message)])
+}
+
+/// Users are on the new version; production stays fenced.
+pub fn soak(view: &View<'_>) -> Plan {
+    let front = &view.seen.stage.endpoint.name;
+    if view.seen.wish.manual.contains(&Approval::Retire) && !view.record.approved.contains(&Approval::Retire) {
+        let message = format!("users are on {front}; when the old version may go, add Retire to spec.approved");
+        return view.wait(Reason::Switched, message);
+    }
+    view.next(Step::Retiring, Reason::Switched, "the old version may go")
+}
+
+/// The stage's group is free; nothing that a user applied is deleted.
+pub fn retire(view: &View<'_>) -> Plan {
+    let ours = |upgrade: &ActiveUpgrade| upgrade.uid == view.seen.wish.uid;
+    if view.stage.upgrade.as_ref().is_some_and(ours) {
+        return view.wait(Reason::Retired, "the stage's group is a group like any other").wave([Act::Claim(Which::Stage, None)]);
+    }
+    let message = "manifests of the old version may be removed; its group stays fenced";
+    view.next(Step::Succeeded, Reason::Retired, message).wave([Act::Announce(Reason::Retired, message.into())])
+}
+
+/// The stage's primary, for what needs no more than that.
+pub fn stage_primary<'a>(view: &View<'a>) -> Option<&'a ReplicaName> {
+    view.stage.primary().map(|(name, _)| name)
+}

@@ -1,0 +1,239 @@
+//! The policy of a staged upgrade, pass by pass, over two small groups.
+
+mod world;
+
+use quorate::{
+    decide::upgrade::{
+        Reason, Step,
+        seen::{Answer, Job, Script},
+    },
+    model::{FenceState, upgrade::Approval},
+};
+use world::{TICK, World};
+
+/// Passes until something holds.
+fn until(world: &mut World, what: &str, seconds: i64, holds: impl Fn(&World) -> bool) -> i64 {
+    let from = world.at;
+    while !holds(world) {
+        if world.at - from > seconds * 1_000 {
+            world.fail(&format!("not within {seconds} s: {what}"));
+        }
+        goes_on(world);
+    }
+    world.at - from
+}
+
+/// A pass without a fault; what the world does by itself beside it.
+fn goes_on(world: &mut World) {
+    world.lives();
+    world.pass(None);
+    scripts_end(world);
+    world.keeps_the_rules();
+}
+
+fn scripts_end(world: &mut World) {
+    if world.step() == Step::RunningScript && world.job == Job::Running && world.at % 3 == 0 {
+        world.job = Job::Complete;
+    }
+    world.answers = vec![Answer::Value("1".into())];
+}
+
+fn reaches(world: &mut World, step: Step) {
+    until(world, &format!("{step:?}"), 120, |world| world.step() == step);
+}
+
+fn succeeds(world: &mut World) {
+    reaches(world, Step::Succeeded);
+    world.check(world.online() == "shop-v2", "users are not on the new version");
+    world.check(!world.told[1].is_empty(), "nobody could write on the new version");
+}
+
+/// Users are where they were, may write there, and nothing of it is left.
+fn goes_back(world: &mut World, reason: Reason) {
+    let took = until(world, "production is open", 20, |world| world.fence().is_none() && world.is_open());
+    world.check(took <= 5_000, &format!("open after {took} ms"));
+    reaches(world, Step::RolledBack);
+    let failure = world.record.as_ref().and_then(|record| record.failure.clone());
+    world.check(failure.is_some_and(|failure| failure.reason == reason), &format!("not for {reason}"));
+    world.check(world.online() == "shop-v1", "users left production");
+    world.check(!world.has_link(0), "production still has the link");
+    let told = world.told[0].len();
+    (0..20).for_each(|_| goes_on(world));
+    world.check(world.told[0].len() > told, "nobody can write on production");
+}
+
+#[test]
+fn an_upgrade_goes_through_every_step_and_loses_nothing() {
+    let mut world = World::new();
+    succeeds(&mut world);
+    let record = world.record.clone().unwrap();
+    let steps: Vec<_> = record.took.iter().map(|(step, _)| *step).collect();
+    let wanted: Vec<_> = Step::ALL.into_iter().skip(1).filter(|step| *step < Step::Succeeded).collect();
+    assert_eq!(steps, wanted, "every step once, in order");
+    assert!(record.read_only_seconds(world.at).unwrap() < 60);
+    assert_eq!(world.fence(), Some(FenceState::Kept));
+    assert!(!world.has_link(0) && !world.has_link(1));
+}
+
+#[test]
+fn it_waits_for_people_where_they_want_to_be_asked() {
+    let mut world = World::new();
+    world.wish.manual = [Approval::Start, Approval::Switch, Approval::Retire].into();
+    for (step, approval) in
+        [(Step::ReadyForUpgrade, Approval::Start), (Step::Switching, Approval::Switch), (Step::Soaking, Approval::Retire)]
+    {
+        reaches(&mut world, step);
+        (0..40).for_each(|_| goes_on(&mut world));
+        assert_eq!(world.step(), step, "nobody approved yet");
+        world.approve(approval);
+        // What was approved stays so, whatever the manifest says later.
+        goes_on(&mut world);
+        world.wish.approved.clear();
+    }
+    succeeds(&mut world);
+}
+
+#[test]
+fn a_person_may_give_up_until_users_are_led_away() {
+    for step in [Step::PreparingStage, Step::Seeding, Step::ReadyForUpgrade, Step::ReadOnly, Step::Synchronizing]
+        .into_iter()
+        .chain([Step::Terminating, Step::RunningScript, Step::Verifying, Step::Switching])
+    {
+        let mut world = World::new();
+        if step == Step::Switching {
+            world.wish.manual = [Approval::Switch].into();
+        }
+        reaches(&mut world, step);
+        world.wish.abort = true;
+        goes_on(&mut world);
+        world.wish.abort = false;
+        goes_back(&mut world, Reason::Aborted);
+    }
+    let mut world = World::new();
+    world.wish.manual = [Approval::Retire].into();
+    reaches(&mut world, Step::Soaking);
+    world.wish.abort = true;
+    (0..40).for_each(|_| goes_on(&mut world));
+    assert_eq!((world.step(), world.online()), (Step::Soaking, "shop-v2"), "too late");
+}
+
+#[test]
+fn each_failure_gives_production_its_writers_back() {
+    let mut world = World::new();
+    reaches(&mut world, Step::RunningScript);
+    goes_on(&mut world);
+    world.job = Job::Failed("002.sql:7: error 208".into());
+    goes_back(&mut world, Reason::ScriptFailed);
+
+    let mut world = World::new();
+    reaches(&mut world, Step::Verifying);
+    world.answers = vec![Answer::Value("0".into())];
+    world.lives();
+    world.pass(None);
+    goes_back(&mut world, Reason::VerificationFailed);
+
+    let mut world = World::new();
+    world.stage_ready = 0;
+    reaches(&mut world, Step::Verifying);
+    until(&mut world, "too long", 90, |world| world.step() == Step::RollingBack);
+    goes_back(&mut world, Reason::ReadOnlyTooLong);
+}
+
+#[test]
+fn what_is_missing_before_it_begins_is_said_and_nothing_is_touched() {
+    let mut world = World::new();
+    world.script = Script::Wrong("shop-v2-sql/001.sql:3: an open comment; close it".into());
+    let plan = world.pass(None);
+    assert_eq!((plan.step, plan.reason, plan.waves.len()), (Step::Preflight, Reason::PreflightFailed, 0));
+    assert!(plan.message.contains("spec.script: shop-v2-sql/001.sql:3"), "{}", plan.message);
+    world.script = Script::Ready("hash".into());
+    let mut seen = world.observe();
+    seen.stage.found = None;
+    seen.production.endpoint.selector = None;
+    let plan = quorate::decide::upgrade::decide(&seen);
+    for part in ["AvailabilityGroup orders-v2 does not exist", "Service shop-v1 does not exist", "apply it"] {
+        assert!(plan.message.contains(part), "{}", plan.message);
+    }
+    let mut seen = world.observe();
+    let other = quorate::model::ActiveUpgrade {
+        name: "other".into(),
+        namespace: "shop".into(),
+        uid: "another".into(),
+        slot: quorate::model::Slot::Production,
+        fence: None,
+    };
+    seen.production.found.as_mut().unwrap().upgrade = Some(other);
+    let plan = quorate::decide::upgrade::decide(&seen);
+    assert_eq!((plan.reason, plan.waves.len()), (Reason::GroupBusy, 0));
+}
+
+/// A small generator: one seed, one history.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// How it ended.
+fn history(seed: u64) -> Step {
+    let mut world = World::new();
+    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+    let faulty = 200 + chance.below(200) as i64;
+    for tick in 0..2_000 {
+        world.lives();
+        if tick < faulty {
+            match chance.below(60) {
+                0 => world.fail_over(0),
+                1 => world.fail_over(1),
+                2 | 3 => {
+                    let (side, node, up) = (chance.below(2), chance.below(3), chance.below(2) == 0);
+                    world.power(side as usize, node as usize, up);
+                }
+                4 if chance.below(8) == 0 => world.wish.abort = true,
+                5 if chance.below(4) == 0 && world.job == Job::Running => world.job = Job::Failed("error 208".into()),
+                _ => {}
+            }
+        } else if tick == faulty {
+            (0..6).for_each(|node| world.power(node / 3, node % 3, true));
+        }
+        // The process dies now and then, or an act is refused.
+        let lost = (tick < faulty && chance.below(4) == 0).then(|| chance.below(4) as usize);
+        world.pass(lost);
+        if chance.below(3) == 0 {
+            scripts_end(&mut world);
+        }
+        world.keeps_the_rules();
+        if world.step().is_last() && tick > faulty {
+            break;
+        }
+    }
+    match world.step() {
+        Step::Succeeded => world.check(world.online() == "shop-v2" && world.stage_has_all(), "not on the stage"),
+        Step::RolledBack => {
+            (0..20).for_each(|_| world.lives());
+            world.check(world.online() == "shop-v1" && world.is_open(), "production is not open");
+            world.check(!world.has_link(0), "production has the link");
+        }
+        step => world.fail(&format!("it hangs in {step:?} after {} s", 2_000 * TICK / 1_000)),
+    }
+    world.step()
+}
+
+#[test]
+fn whatever_dies_an_upgrade_ends_on_one_side_and_loses_nothing() {
+    let count = if std::env::var_os("QUORATE_LONG").is_some() { 50_000 } else { 2_000 };
+    let mut ends = std::collections::BTreeMap::new();
+    for seed in 0..count {
+        match std::panic::catch_unwind(|| history(seed)) {
+            Ok(step) => *ends.entry(step).or_insert(0) += 1,
+            Err(panic) => {
+                eprintln!("seed {seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(ends.len() == 2 && ends.values().all(|times| *times > count / 20), "{ends:?}");
+}

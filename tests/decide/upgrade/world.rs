@@ -1,0 +1,525 @@
+//! Two groups, a link, a fence, users: as small as the policy of an upgrade can be tried on.
+
+use quorate::{
+    decide::{
+        observation::FenceFacts,
+        upgrade::{
+            Act, DropAs, Facts, Instance, Mark, Observation, Plan, Record, SqlStep, Step, Which, decide,
+            is_level, is_quiet,
+            observation::{
+                CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Marks, Member,
+                Server, Session, Trust, trust_of,
+            },
+            seen::{Answer, Endpoint, Front, Group, Job, Script, Slot},
+        },
+    },
+    model::{
+        ActiveUpgrade, DatabaseName, FenceState, GroupName, Lsn, Mode, ReplicaName, Role, SecondaryConnections,
+        upgrade::{self, Approval, Verification, Wish},
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Time between two passes, milliseconds.
+pub const TICK: i64 = 250;
+const SIDES: [&str; 2] = ["orders", "orders-v2"];
+const PRODUCTION: usize = 0;
+const STAGE: usize = 1;
+
+/// What one instance has.
+#[derive(Clone, Default)]
+struct Node {
+    up: bool,
+    link: bool,
+    trusts: BTreeSet<String>,
+    trigger: Option<(FenceFacts, i64)>,
+}
+
+/// One group.
+struct Side {
+    nodes: Vec<Node>,
+    primary: usize,
+    upgrade: Option<ActiveUpgrade>,
+    /// Numbers of the commits it holds.
+    commits: BTreeSet<u64>,
+    marks: Marks,
+    writable: bool,
+    suspended: bool,
+    synchronous: bool,
+}
+
+/// See the module.
+pub struct World {
+    pub at: i64,
+    pub wish: Wish,
+    pub record: Option<Record>,
+    pub job: Job,
+    pub script: Script,
+    pub answers: Vec<Answer>,
+    sides: [Side; 2],
+    /// Seconds of seeding that are left. `None`: the link is not joined.
+    seeding: Option<i64>,
+    /// The side of the stage leads the link.
+    promoted: bool,
+    front: Option<String>,
+    sessions: BTreeMap<i64, Session>,
+    readers: bool,
+    next: u64,
+    /// Commits that users were told of, on production and on the stage.
+    pub told: [BTreeSet<u64>; 2],
+    quiet: u32,
+    level: u32,
+    pub stage_ready: u32,
+    pub journal: Vec<String>,
+}
+
+fn replica(side: usize, ordinal: usize) -> ReplicaName {
+    ReplicaName::new(format!("{}-{ordinal}", SIDES[side])).unwrap()
+}
+
+fn database() -> DatabaseName {
+    DatabaseName::new("orders").unwrap()
+}
+
+fn selector(version: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("app".into(), version.into())])
+}
+
+impl World {
+    pub fn new() -> Self {
+        let side = |writable| Side {
+            nodes: vec![Node { up: true, ..Node::default() }; 3],
+            primary: 0,
+            upgrade: None,
+            commits: BTreeSet::new(),
+            marks: Marks::default(),
+            writable,
+            suspended: false,
+            synchronous: false,
+        };
+        let wish = Wish {
+            name: "shop-v2".into(),
+            namespace: "shop".into(),
+            uid: "u".into(),
+            slots: SIDES.map(|name| (GroupName::new(name).unwrap(), String::new())),
+            front: "shop".into(),
+            script: upgrade::Script::Files { config_map: "shop-v2-sql".into(), database: None },
+            script_time: Duration::from_secs(600),
+            read_only: Duration::from_secs(60),
+            drain: Duration::from_secs(5),
+            allowed: BTreeSet::new(),
+            manual: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            abort: false,
+            verify: vec![Verification { database: database(), query: "SELECT 1".into(), expect: "1".into() }],
+        };
+        Self {
+            at: 1_000_000_000,
+            wish,
+            record: None,
+            job: Job::Absent,
+            script: Script::Ready("hash".into()),
+            answers: Vec::new(),
+            sides: [side(true), side(false)],
+            seeding: None,
+            promoted: false,
+            front: None,
+            sessions: BTreeMap::new(),
+            readers: false,
+            next: 1,
+            told: [BTreeSet::new(), BTreeSet::new()],
+            quiet: 0,
+            level: 0,
+            stage_ready: 2,
+            journal: Vec::new(),
+        }
+    }
+
+    pub fn step(&self) -> Step {
+        self.record.as_ref().map_or(Step::Preflight, |record| record.step)
+    }
+
+    /// The endpoint that users reach.
+    pub fn online(&self) -> &str {
+        self.front.as_deref().unwrap_or("shop-v1")
+    }
+
+    /// Whether production's primary lets users in at this moment.
+    pub fn is_open(&self) -> bool {
+        let side = &self.sides[PRODUCTION];
+        let node = &side.nodes[side.primary];
+        node.up && node.trigger.as_ref().is_none_or(|(facts, opens)| !facts.enabled || self.at / 1_000 >= *opens)
+    }
+
+    pub fn fence(&self) -> Option<FenceState> {
+        self.sides[PRODUCTION].upgrade.as_ref()?.fence.as_ref().map(|fence| fence.state)
+    }
+
+    pub fn has_link(&self, side: usize) -> bool {
+        self.sides[side].nodes.iter().any(|node| node.link)
+    }
+
+    /// Another primary, at once.
+    pub fn fail_over(&mut self, side: usize) {
+        let group = &mut self.sides[side];
+        let next = (1..3).map(|step| (group.primary + step) % 3).find(|node| group.nodes[*node].up);
+        let Some(next) = next else { return };
+        group.primary = next;
+        self.journal.push(format!("{}: {} is primary", self.at, replica(side, group.primary)));
+        if side == PRODUCTION {
+            self.sessions.clear();
+        }
+    }
+
+    pub fn power(&mut self, side: usize, ordinal: usize, up: bool) {
+        if up || ordinal != self.sides[side].primary {
+            self.sides[side].nodes[ordinal].up = up;
+        }
+    }
+
+    /// Whether every commit that users were told of is on the stage.
+    pub fn stage_has_all(&self) -> bool {
+        self.told[PRODUCTION].iter().all(|commit| self.sides[STAGE].commits.contains(commit))
+    }
+
+    /// Users do what they can; groups do what their own controllers do; time passes.
+    pub fn lives(&mut self) {
+        self.at += TICK;
+        self.keep_fence();
+        let (open, on_stage) = (self.is_open(), self.online() == "shop-v2");
+        if open && !self.readers && !on_stage {
+            let session = Session { login: "app".into(), transactions: (self.next % 3 == 0).into(), ..Session::default() };
+            self.sessions.insert(self.next as i64 + 50, session);
+        }
+        // Whoever is in may write, whatever the fence says to newcomers.
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids.into_iter().take(2) {
+            self.commit(PRODUCTION);
+            if self.next % 5 == 0 {
+                self.sessions.remove(&id);
+            }
+        }
+        if on_stage && self.sides[STAGE].writable {
+            self.commit(STAGE);
+        }
+        if let Some(left) = &mut self.seeding {
+            *left = (*left - TICK).max(0);
+            let linked = self.sides.iter().all(|side| side.nodes[side.primary].link);
+            if *left == 0 && linked && !self.promoted {
+                let [production, stage] = &mut self.sides;
+                stage.commits.clone_from(&production.commits);
+                stage.marks.barrier.clone_from(&production.marks.barrier);
+            }
+        }
+    }
+
+    fn commit(&mut self, side: usize) {
+        self.sides[side].commits.insert(self.next);
+        self.told[side].insert(self.next);
+        self.next += 1;
+    }
+
+    /// What production's own controller does about the fence.
+    fn keep_fence(&mut self) {
+        let side = &mut self.sides[PRODUCTION];
+        let fence = side.upgrade.as_ref().and_then(|upgrade| upgrade.fence.clone());
+        let now = self.at / 1_000;
+        let wanted = fence.as_ref().filter(|fence| fence.state != FenceState::Lifted);
+        let trigger = wanted.map(|fence| {
+            let facts = FenceFacts {
+                enabled: fence.state != FenceState::Prepared,
+                mark: fence.mark(&BTreeSet::from([database()])),
+            };
+            (facts, fence.opens())
+        });
+        for node in side.nodes.iter_mut().filter(|node| node.up) {
+            node.trigger.clone_from(&trigger);
+        }
+        self.readers = wanted.is_some_and(|fence| fence.is_closed(now));
+        if fence.is_some_and(|fence| fence.state == FenceState::Lifted)
+            && let Some(upgrade) = &mut side.upgrade
+        {
+            upgrade.fence = None;
+        }
+    }
+
+    /// One pass; the acts from `lost` on are lost with the process.
+    pub fn pass(&mut self, lost: Option<usize>) -> Plan {
+        let mut seen = self.observe();
+        self.quiet = if is_quiet(&seen) { self.quiet + 1 } else { 0 };
+        self.level = if is_level(&seen) { self.level + 1 } else { 0 };
+        (seen.quiet, seen.level) = (self.quiet, self.level);
+        let plan = decide(&seen);
+        let acts: Vec<_> = plan.acts().cloned().collect();
+        for (number, act) in acts.iter().enumerate() {
+            if lost.is_some_and(|lost| number >= lost) {
+                self.journal.push(format!("{}: lost before {}", self.at, act.word()));
+                (self.quiet, self.level) = (0, 0);
+                break;
+            }
+            if !self.act(act) {
+                self.journal.push(format!("{}: {} refused", self.at, act.word()));
+                break;
+            }
+        }
+        let words: Vec<_> = acts.iter().map(Act::word).collect();
+        self.journal.push(format!("{}: {:?} {} {:?} {}", self.at, plan.step, plan.reason, words, plan.message));
+        plan
+    }
+
+    fn act(&mut self, act: &Act) -> bool {
+        match act {
+            Act::Record(record) => self.record = Some((**record).clone()),
+            Act::Claim(which, upgrade) => {
+                let side = if *which == Which::Production { PRODUCTION } else { STAGE };
+                self.sides[side].upgrade = upgrade.as_deref().cloned();
+            }
+            Act::Lead { endpoint, .. } => self.front = Some(endpoint.clone()),
+            Act::RunScript { .. } => self.job = Job::Running,
+            Act::ForgetScript => {}
+            Act::Announce(..) => {}
+            Act::Sql(step) => return self.tell(step),
+        }
+        true
+    }
+
+    fn place(&self, at: &Instance) -> (usize, usize) {
+        let side = SIDES.iter().position(|name| at.group.as_str() == *name).unwrap();
+        let ordinal = at.replica.ordinal() as usize;
+        (side, ordinal)
+    }
+
+    /// A step with its guards: false when the instance refuses it or is away.
+    fn tell(&mut self, step: &SqlStep) -> bool {
+        let (side, ordinal) = self.place(step.at());
+        if !self.sides[side].nodes[ordinal].up {
+            return false;
+        }
+        let leads = self.sides[side].primary == ordinal;
+        match step {
+            SqlStep::TrustPartner { partner, .. } => {
+                let key = trust_of(&partner.namespace, &partner.replica);
+                self.sides[side].nodes[ordinal].trusts.insert(key);
+            }
+            SqlStep::CreateLink { .. } | SqlStep::JoinLink { .. } => {
+                if !leads {
+                    return false;
+                }
+                if matches!(step, SqlStep::JoinLink { .. }) {
+                    self.seeding = Some(5_000);
+                }
+                self.sides[side].nodes.iter_mut().for_each(|node| node.link = true);
+            }
+            SqlStep::SetLinkMode { .. } => self.sides[side].synchronous = leads,
+            SqlStep::DropLink { as_what: DropAs::Leading, .. } => {
+                if !leads || (side == STAGE && !self.promoted) {
+                    return false;
+                }
+                self.sides[side].nodes[ordinal].link = false;
+            }
+            SqlStep::DropLink { .. } => self.sides[side].nodes[ordinal].link = false,
+            SqlStep::Promote { .. } => {
+                // The other side still leads, and is connected.
+                if !leads || side != STAGE || self.sides[PRODUCTION].nodes[self.sides[PRODUCTION].primary].link {
+                    return false;
+                }
+                self.promoted = true;
+                self.sides[STAGE].writable = true;
+                self.sides[STAGE].suspended = true;
+            }
+            SqlStep::Resume { .. } => self.sides[side].suspended = false,
+            SqlStep::WriteMark { mark, value, .. } => {
+                if !leads || !self.sides[side].writable {
+                    return false;
+                }
+                let marks = &mut self.sides[side].marks;
+                let place = match mark {
+                    Mark::Barrier => &mut marks.barrier,
+                    Mark::Stage => &mut marks.stage,
+                    Mark::Completion => &mut marks.completion,
+                };
+                if place.as_ref() != Some(value) {
+                    *place = Some(value.clone());
+                    self.sides[side].commits.insert(self.next);
+                    self.next += 1;
+                }
+            }
+            SqlStep::KillSessions { sessions, .. } => self.sessions.retain(|id, _| !sessions.contains_key(id)),
+            SqlStep::CreateRunner { .. } => return leads && self.sides[side].marks.stage.is_some(),
+            SqlStep::ForgetPartner { .. } | SqlStep::CarryLogin { .. } | SqlStep::DropRunner { .. } => {}
+        }
+        true
+    }
+
+    pub fn observe(&self) -> Observation {
+        let endpoint = |name: &str, version, ready| Endpoint {
+            name: name.into(),
+            selector: Some(selector(version)),
+            ready,
+            pods: 2,
+        };
+        let slot = |side: usize, endpoint| Slot { group: SIDES[side].into(), found: Some(self.group(side)), endpoint };
+        let front = self.front.as_ref().map(|endpoint| Front {
+            selector: selector(if endpoint == "shop-v1" { "v1" } else { "v2" }),
+            ours: true,
+            leads_to: BTreeMap::from([(endpoint.clone(), 2)]),
+        });
+        Observation {
+            at: self.at,
+            wish: self.wish.clone(),
+            record: self.record.clone(),
+            production: slot(PRODUCTION, endpoint("shop-v1", "v1", 2)),
+            stage: slot(STAGE, endpoint("shop-v2", "v2", self.stage_ready)),
+            front,
+            script: self.script.clone(),
+            job: self.job.clone(),
+            answers: if self.step() == Step::Verifying { self.answers.clone() } else { Vec::new() },
+            quiet: 0,
+            level: 0,
+        }
+    }
+
+    fn group(&self, side: usize) -> Group {
+        let state = &self.sides[side];
+        let nodes = state.nodes.iter().enumerate();
+        let replicas = nodes.clone().map(|(ordinal, _)| (replica(side, ordinal), Mode::Synchronous)).collect();
+        let up = nodes.filter(|(_, node)| node.up);
+        Group {
+            name: GroupName::new(SIDES[side]).unwrap(),
+            namespace: "shop".into(),
+            uid: format!("uid of {}", SIDES[side]),
+            ready: true,
+            message: String::new(),
+            databases: 0,
+            secondary_connections: SecondaryConnections::All,
+            upgrade: state.upgrade.clone(),
+            replicas,
+            facts: up.map(|(ordinal, _)| (replica(side, ordinal), self.facts(side, ordinal))).collect(),
+            readers: side == PRODUCTION && self.readers,
+        }
+    }
+
+    fn facts(&self, side: usize, ordinal: usize) -> Facts {
+        let state = &self.sides[side];
+        let (node, leads) = (&state.nodes[ordinal], state.primary == ordinal);
+        let there = side == PRODUCTION || self.seeding == Some(0);
+        let own = CopyFacts { committed: state.commits.last().map(lsn), ..self.copy(side) };
+        let database_facts = DatabaseFacts {
+            state: "ONLINE".into(),
+            writable: leads && state.writable,
+            full_recovery: true,
+            log_chain: true,
+            group: Some(GroupName::new(SIDES[side]).unwrap()),
+            joined: true,
+            own: Some(own),
+            inside: Some(Inside::Read(state.marks.clone())),
+            ..DatabaseFacts::default()
+        };
+        Facts {
+            server: Server {
+                version: "16.0.1".into(),
+                engine_edition: 3,
+                certificate: Some(format!("{side}{ordinal}")),
+                ..Server::default()
+            },
+            group: Some(GroupFacts {
+                id: SIDES[side].into(),
+                role: if leads { Role::Primary } else { Role::Secondary },
+                connected: !leads,
+                members: (0..3).map(|other| (replica(side, other), self.member(side, other))).collect(),
+            }),
+            links: if node.link { self.links(side) } else { BTreeMap::new() },
+            databases: if there { BTreeMap::from([(database(), database_facts)]) } else { BTreeMap::new() },
+            sessions: if side == PRODUCTION && leads { self.sessions.clone() } else { BTreeMap::new() },
+            trusted: node.trusts.iter().map(|key| (key.clone(), self.trust(key))).collect(),
+            fence: node.trigger.as_ref().map(|(facts, _)| facts.clone()),
+            ..Facts::default()
+        }
+    }
+
+    fn trust(&self, key: &str) -> Trust {
+        let names = (0..2).flat_map(|side| (0..3).map(move |ordinal| (side, ordinal)));
+        let mut found = names.filter(|(side, ordinal)| trust_of("shop", &replica(*side, *ordinal)) == key);
+        let certificate = found.next().map(|(side, ordinal)| format!("{side}{ordinal}"));
+        Trust { certificate, admitted: true }
+    }
+
+    fn copy(&self, side: usize) -> CopyFacts {
+        let synchronous = self.sides.iter().all(|side| side.synchronous);
+        let state = match (self.seeding, synchronous) {
+            (Some(0), true) => "SYNCHRONIZED",
+            (Some(0), false) => "SYNCHRONIZING",
+            _ => "NOT SYNCHRONIZING",
+        };
+        CopyFacts { state: state.into(), hardened: self.sides[side].commits.last().map(lsn), ..CopyFacts::default() }
+    }
+
+    fn member(&self, side: usize, _: usize) -> Member {
+        let state = &self.sides[side];
+        let copy = CopyFacts { state: "SYNCHRONIZED".into(), suspended: state.suspended, ..CopyFacts::default() };
+        let there = side == PRODUCTION || self.seeding == Some(0);
+        Member {
+            mode: Mode::Synchronous,
+            connected: true,
+            readable: "ALL".into(),
+            databases: if there { BTreeMap::from([(database(), copy)]) } else { BTreeMap::new() },
+        }
+    }
+
+    fn links(&self, side: usize) -> BTreeMap<GroupName, LinkFacts> {
+        let mode = if self.sides[side].synchronous { Mode::Synchronous } else { Mode::Asynchronous };
+        let member = |other: usize| LinkMember {
+            listener_url: String::new(),
+            mode,
+            automatic_seeding: true,
+            local: other == side,
+            connected: Some(self.seeding.is_some()),
+        };
+        let row = LinkDatabase {
+            local: Some(self.copy(side)),
+            remote: (side == PRODUCTION).then(|| self.copy(STAGE)),
+        };
+        let facts = LinkFacts {
+            id: "link".into(),
+            role: if side == PRODUCTION || self.promoted { Role::Primary } else { Role::Secondary },
+            connected: true,
+            members: (0..2).map(|other| (GroupName::new(SIDES[other]).unwrap(), member(other))).collect(),
+            databases: BTreeMap::from([(database(), row)]),
+        };
+        BTreeMap::from([(quorate::decide::upgrade::link_name("u"), facts)])
+    }
+
+    /// Fails with the whole journal.
+    pub fn fail(&self, what: &str) -> ! {
+        panic!("{}\n{:#?}\nfailed: {what}", self.journal.join("\n"), self.record)
+    }
+
+    pub fn check(&self, holds: bool, what: &str) {
+        if !holds {
+            self.fail(what);
+        }
+    }
+
+    /// What must hold at every moment.
+    pub fn keeps_the_rules(&self) {
+        if self.online() == "shop-v2" {
+            self.check(self.stage_has_all(), "users are on a stage that lacks what they were told of");
+            self.check(self.fence() == Some(FenceState::Kept), "production may open though users left it");
+            self.check(!self.is_open(), "production is open though users left it");
+        }
+        if self.fence() == Some(FenceState::Kept) {
+            self.check(self.record.as_ref().is_some_and(|record| record.switching), "kept for good before the decision");
+        }
+    }
+
+    pub fn approve(&mut self, approval: Approval) {
+        self.wish.approved.insert(approval);
+    }
+}
+
+fn lsn(commit: &u64) -> Lsn {
+    Lsn::new(&commit.to_string()).unwrap()
+}
