@@ -2,6 +2,9 @@
 
 mod names;
 mod pods;
+mod upgrade;
+
+pub use upgrade::parse_upgrade;
 
 use super::v1alpha1::{AvailabilityGroup, AvailabilityGroupSpec, availability_group as spec, status::Effective};
 use crate::model::{

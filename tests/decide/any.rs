@@ -7,9 +7,12 @@ use quorate::{
         self, ElectionState, Observation, Plan, Record, Step,
         diagnose::View,
         election::Forced,
-        observation::{FailoverAnswer, FailoverMemo, Member, Probe, Request},
+        fence_is_closed,
+        observation::{FailoverAnswer, FailoverMemo, FenceFacts, Member, Probe, Request},
     },
-    model::{FailoverMode, Mode, ReplicaName, Role, SequenceNumber},
+    model::{
+        ActiveUpgrade, FailoverMode, Fence, FenceState, Mode, ReplicaName, Role, SequenceNumber, Slot,
+    },
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -77,6 +80,7 @@ fn observation(tape: &mut Tape) -> Observation {
     seen.group.failover.mode =
         tape.pick(&[FailoverMode::Automatic, FailoverMode::RequireCommitQuorum, FailoverMode::Manual]);
     seen.routed.read_write = tape.maybe(&names);
+    any_fence(tape, &mut seen);
     seen.record = tape.pick(&[true, true, true, true, false]).then_some(record);
     seen
 }
@@ -151,6 +155,41 @@ fn any_answer(tape: &mut Tape, seen: &mut Observation, who: &ReplicaName, names:
     }
 }
 
+fn any_fence(tape: &mut Tape, seen: &mut Observation) {
+    let states = [FenceState::Prepared, FenceState::On, FenceState::Kept, FenceState::Lifted];
+    let now = seen.at / 1_000;
+    let until = tape.pick(&[now + 60, now - 60]);
+    let fence = tape.maybe(&states).map(|state| Fence { state, until, allowed: BTreeSet::new() });
+    let (name, namespace, uid) = ("shop-v2".into(), "shop".into(), "1".into());
+    let slot = tape.pick(&[Slot::Production, Slot::Stage]);
+    seen.upgrade = tape.pick(&[false, true]).then_some(ActiveUpgrade { name, namespace, uid, slot, fence });
+    seen.upgrade_gone = seen.upgrade.is_some() && tape.pick(&[false, true]);
+    seen.routed.readers = tape.pick(&[false, true]);
+    for replica in seen.replicas.values_mut() {
+        if let Probe::Answered(facts) = &mut replica.probe {
+            let mark = tape.maybe(&["other".to_string(), String::new()]);
+            facts.fence = mark.map(|mark| FenceFacts { enabled: tape.pick(&[false, true]), mark });
+        }
+    }
+}
+
+/// upgrade.md, invariant 3: nobody opens a fence that is to be closed, and one that is kept is never forgotten.
+fn keeps_the_fence(seen: &Observation, step: &Step) -> Result<(), &'static str> {
+    let wanted = seen.upgrade.as_ref().and_then(|upgrade| upgrade.fence.as_ref());
+    let kept = wanted.is_some_and(|fence| fence.state == FenceState::Kept);
+    match step {
+        Step::SetFence { fence: None, .. } | Step::EndSessions { .. } if fence_is_closed(seen) => {
+            Err("a fence that is closed is opened")
+        }
+        Step::SetFence { fence: Some(fence), .. } if Some(fence) != wanted => Err("another fence than the one wanted"),
+        Step::SetUpgrade(_) if kept => Err("a fence that is kept is forgotten"),
+        Step::AddReplica { .. } | Step::RemoveReplica { .. } | Step::RotateCertificate(_) if seen.upgrade.is_some() => {
+            Err("a replica comes, goes or gets another certificate while an upgrade counts on it")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// promotion.md 8, as far as one plan can break it.
 fn keeps_the_rules(seen: &Observation, plan: &Plan) -> Result<(), String> {
     let fail = |why: &str| Err(format!("{why}: {} {} {:#?}", plan.reason, plan.message, plan.waves));
@@ -199,7 +238,7 @@ fn keeps_the_rules(seen: &Observation, plan: &Plan) -> Result<(), String> {
                     return fail("clients are sent to one that is not settled as primary");
                 }
             }
-            _ => {}
+            _ => keeps_the_fence(seen, step).or_else(fail)?,
         }
         let answered =
             |who: &ReplicaName| !matches!(seen.replicas.get(who).map(|r| &r.probe), Some(Probe::Silent { .. }) | None);

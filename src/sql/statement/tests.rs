@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     decide::Record,
     model::{
-        Database, FailoverMode, GroupName, Login as AppLogin, Management, Mode, SecondaryConnections, SequenceNumber,
+        Database, FailoverMode, Fence, FenceState, GroupName, Login as AppLogin, Management, Mode, SecondaryConnections, SequenceNumber,
         group::{Failover, Pods},
     },
 };
@@ -78,6 +78,23 @@ fn an_instance_is_provisioned_in_one_batch_that_may_run_again() {
 #[test]
 fn two_own_certificates_take_turns_when_one_is_replaced() {
     insta::assert_snapshot!(text(&Step::RotateCertificate(replica("orders-0"))));
+}
+
+#[test]
+fn a_fence_is_a_trigger_that_knows_the_primary_the_time_and_who_may_pass() {
+    let fence = |state| {
+        let allowed = [LoginName::new("monitor'ing").unwrap()].into();
+        text(&Step::SetFence {
+            replica: replica("orders-0"),
+            fence: Some(Fence { state, until: 1_800_000_000, allowed }),
+            open: state == FenceState::Prepared,
+            databases: [DatabaseName::new("ord]ers").unwrap(), DatabaseName::new("o'ther").unwrap()].into(),
+        })
+    };
+    let lifted = Step::SetFence { replica: replica("orders-0"), fence: None, open: true, databases: BTreeSet::new() };
+    let ends = Step::EndSessions { replica: replica("orders-1") };
+    let all = [fence(FenceState::On), fence(FenceState::Prepared), fence(FenceState::Kept), text(&lifted), text(&ends)];
+    insta::assert_snapshot!(all.join("\n"));
 }
 
 #[test]

@@ -216,6 +216,14 @@ impl World {
         }
     }
 
+    /// Somebody who is let through the fence writes all the same.
+    pub fn slips_through(&mut self) {
+        if self.record.as_ref().is_some_and(|record| !record.switching) {
+            self.commit(PRODUCTION);
+            self.journal.push(format!("{}: a write past the fence", self.at));
+        }
+    }
+
     fn commit(&mut self, side: usize) {
         self.sides[side].commits.insert(self.next);
         self.told[side].insert(self.next);
