@@ -3,6 +3,7 @@
 mod explain;
 mod prepare;
 mod run;
+mod script;
 
 use clap::{Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -59,6 +60,8 @@ enum Command {
         #[arg(long, value_name = "SECTION.KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Run the T-SQL of a staged upgrade against the promoted stage (in a Job)
+    Script(script::Arguments),
 }
 
 impl Cli {
@@ -69,6 +72,7 @@ impl Cli {
             Command::Explain { file, json } => said(explain::explain(&file, json)),
             Command::Crd => said(crds()),
             Command::Prepare { certificate, to, set } => said(prepare::prepare(&certificate, &to, &set)),
+            Command::Script(arguments) => script::run(&arguments),
         }
     }
 }

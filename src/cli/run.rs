@@ -135,7 +135,7 @@ async fn own_image(arguments: &Arguments, client: &kube::Client) -> Result<Strin
 }
 
 /// Turns true at SIGTERM or SIGINT.
-fn stop() -> std::io::Result<watch::Receiver<bool>> {
+pub(super) fn stop() -> std::io::Result<watch::Receiver<bool>> {
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {

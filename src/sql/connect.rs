@@ -8,7 +8,7 @@ use super::{
     Secret,
     error::{self, Error},
 };
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use std::{
     collections::BTreeMap,
     io,
@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-use tiberius::{AuthMethod, Client, Config, EncryptionLevel, Row};
+use tiberius::{AuthMethod, Client, Config, EncryptionLevel, QueryItem, Row};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -107,7 +107,7 @@ pub struct Servers {
 }
 
 /// One open connection.
-struct Session {
+pub(super) struct Session {
     client: Client<Compat<Shared>>,
     wire: Shared,
     target: Target,
@@ -134,7 +134,7 @@ impl Servers {
         let kept = slot.take().filter(|session| session.target.same_door(target) && session.wire.is_quiet());
         let mut session = match kept {
             Some(session) => session,
-            None => match timeout_at(deadline, contained(self.connect(target))).await {
+            None => match timeout_at(deadline, contained(Session::open(&*self.dialer, target))).await {
                 Ok(Ok(Ok(session))) => session,
                 Ok(Ok(Err(error))) => return Err(error),
                 Ok(Err(Panicked)) => return Err(Error::Retry("the driver gave up on what it read".into())),
@@ -170,21 +170,34 @@ impl Servers {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn connect(&self, target: &Target) -> Result<Session, Error> {
-        let stream = self
-            .dialer
+impl Session {
+    /// Connects and logs in. It brings no deadline of its own, nor does anything else here.
+    pub(super) async fn open(dialer: &dyn Dial, target: &Target) -> Result<Self, Error> {
+        let stream = dialer
             .dial(target.address.as_deref().unwrap_or(&target.host), target.port)
             .await
             .map_err(|error| Error::Retry(format!("{}:{}: {error}", target.host, target.port)))?;
         let wire = Shared(Arc::new(Mutex::new(Limited { stream, left: LARGEST_ANSWER })));
         let connecting = Client::connect(config(target), wire.clone().compat_write());
         let client = connecting.await.map_err(error::while_connecting)?;
-        Ok(Session { client, wire, target: target.clone() })
+        Ok(Self { client, wire, target: target.clone() })
     }
-}
 
-impl Session {
+    /// Runs a batch and hands on each row as it comes, so that the answer may be as large as it likes: messages of a loop
+    /// add up. A batch that goes on after an error is read to its end; the error is the driver's, which knows the line.
+    pub(super) async fn stream(&mut self, batch: &str, mut each: impl FnMut(Row)) -> tiberius::Result<()> {
+        self.wire.lock().left = usize::MAX;
+        let mut stream = self.client.simple_query(batch).await?;
+        while let Some(item) = stream.try_next().await? {
+            if let QueryItem::Row(row) = item {
+                each(row);
+            }
+        }
+        Ok(())
+    }
+
     async fn run(&mut self, batch: &str) -> Result<Vec<Vec<Row>>, Error> {
         self.wire.lock().left = LARGEST_ANSWER;
         let stream = self.client.simple_query(batch).await.map_err(error::while_running)?;
@@ -210,10 +223,10 @@ fn config(target: &Target) -> Config {
     config
 }
 
-struct Panicked;
+pub(super) struct Panicked;
 
 /// What a hostile server makes the driver do must not end the operator.
-async fn contained<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
+pub(super) async fn contained<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|_| Panicked)
 }
 

@@ -1,9 +1,11 @@
-//! The only door to SQL Server: connections with deadlines, one look, T-SQL with guards, errors by what to do next.
+//! The only door to SQL Server: connections with deadlines, one look, T-SQL with guards, errors by what to do next, and the
+//! runner of upgrade scripts.
 
 pub mod connect;
 pub mod error;
 mod facts;
 pub mod probe;
+pub mod script;
 mod secret;
 pub mod statement;
 
