@@ -6,6 +6,7 @@ mod facts;
 pub mod probe;
 mod secret;
 pub mod statement;
+pub mod upgrade;
 
 pub use connect::{Dial, Duplex, Servers, Stream, Target, Tcp};
 pub use error::Error;

@@ -7,6 +7,7 @@
 //! | `group.rs` | AddReplica, RemoveReplica, SetMode, SetCommitQuorum | `quorate_act` |
 //! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
 //! | `database.rs` | CreateDatabase, AddDatabase, Resume, EnsureLogin, EnsureUsers | `sa` |
+//! | `upgrade/` | those of an upgrade: [`upgrade`] | both |
 //!
 //! What is done once is done as `sa`; what an election needs is done as `quorate_act`, whose rights are:
 //!
@@ -28,6 +29,7 @@ mod group;
 pub mod name;
 mod role;
 mod setup;
+pub mod upgrade;
 
 use super::Secret;
 use crate::{
@@ -130,9 +132,15 @@ pub enum Unbuildable {
     /// The spec holds no such login.
     #[error("the spec has no login {0}")]
     NoLogin(LoginName),
-    /// A certificate or SID is not hexadecimal.
+    /// A certificate, SID or hash is not hexadecimal.
     #[error("{0} is not hexadecimal")]
     NotHex(&'static str),
+    /// A name or value is longer than the engine takes.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+    /// A text cannot be a name.
+    #[error("{0} is not a name")]
+    NotAName(&'static str),
 }
 
 /// The batches of a step, in order; the first failure ends it.
