@@ -138,9 +138,12 @@ pub enum Unbuildable {
     /// A name or value is longer than the engine takes.
     #[error("{0} is too long")]
     TooLong(&'static str),
-    /// A text cannot be a name.
+    /// A text holds control characters, or cannot be a name otherwise.
     #[error("{0} is not a name")]
     NotAName(&'static str),
+    /// A login that every instance has of itself.
+    #[error("login {0} is not one to be carried over")]
+    NotCarried(LoginName),
 }
 
 /// The batches of a step, in order; the first failure ends it.

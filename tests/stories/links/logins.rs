@@ -79,6 +79,8 @@ async fn a_script_has_a_login_on_its_stage_alone_and_none_afterwards() {
     fleet.fine(create_runner(STAGE[0], "uid/1")).await;
     let script = "USE [sh]]op]; CREATE TABLE dbo.u (id int); INSERT INTO dbo.u VALUES (1);";
     fleet.client(STAGE[0], "quorate_script_uid_1", RUNNER, script).await.unwrap();
+    // What it owns must not keep it there.
+    fleet.client(STAGE[0], "quorate_script_uid_1", RUNNER, "CREATE SCHEMA sales").await.unwrap();
     fleet.client(PRODUCTION[0], "quorate_script_uid_1", RUNNER, script).await.unwrap_err();
     let there = |facts: &Facts| facts.sessions.values().any(|session| session.login == "quorate_script_uid_1");
     assert!(there(&fleet.look(STAGE[0]).await));

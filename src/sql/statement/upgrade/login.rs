@@ -1,7 +1,10 @@
 //! Logins that are carried over, and the one that a script runs as.
 
 use super::{
-    super::role::{in_turn, refuse_if},
+    super::{
+        name::ADMIN,
+        role::{in_turn, refuse_if},
+    },
     Batch, Context, Login, Unbuildable, leads,
     mark::{inside, is_writable, only_stage, only_writable},
     only_where_it_leads,
@@ -18,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// CREATE LOGIN with hash and SID, or the hash of the login with this SID set again.
 pub(super) fn carry(login: &LoginName, facts: &LoginFacts, context: &Context<'_>) -> Result<Batch, Unbuildable> {
+    if is_kept_back(login) {
+        return Err(Unbuildable::NotCarried(login.clone()));
+    }
     let hash = context.hashes.get(login).ok_or_else(|| Unbuildable::NoPassword(login.clone()))?.reveal();
     for (text, what) in [(hash, "password hash"), (facts.sid.as_str(), "SID")] {
         if !is_hex(text) {
@@ -64,6 +70,12 @@ END;"
         )
     }));
     Ok(Batch::new(Login::Admin, in_turn(&lines)).within(10))
+}
+
+/// The server's own logins and ours are what every instance has of itself.
+fn is_kept_back(login: &LoginName) -> bool {
+    let name = login.as_str().to_lowercase();
+    name == ADMIN || name.starts_with("##") || name.starts_with("quorate_")
 }
 
 /// Name of a runner's login. Errors: longer than a name may be, or no name at all.
@@ -125,7 +137,7 @@ pub(super) fn drop_runner(
 IF SUSER_ID({text}) IS NOT NULL
 BEGIN
     ALTER LOGIN {quoted} DISABLE;
-    DECLARE @kill nvarchar(max) = (SELECT STRING_AGG(N'KILL ' + CAST(s.session_id AS nvarchar(10)) + N';', N' ')
+    DECLARE @kill nvarchar(max) = (SELECT STRING_AGG(CAST(N'KILL ' + CAST(s.session_id AS nvarchar(10)) + N';' AS nvarchar(max)), N' ')
         FROM sys.dm_exec_sessions AS s WHERE s.original_login_name = {text} AND s.is_user_process = 1);
     BEGIN TRY
         IF @kill IS NOT NULL EXEC (@kill);
@@ -143,10 +155,8 @@ END;"
         ];
         let given = owned.map(|(class, of)| {
             format!(
-                "\
-    SET @give = (SELECT STRING_AGG(N'ALTER AUTHORIZATION ON {class}::' + QUOTENAME(o.name) + N' TO [dbo];', N' ')
-        FROM {of} = USER_ID({text}));
-    IF @give IS NOT NULL EXEC (@give);"
+                "    SET @give = (SELECT STRING_AGG(CAST(N'ALTER AUTHORIZATION ON {class}::' + QUOTENAME(o.name) + N' TO [dbo];' AS nvarchar(max)), N' ')\n        \
+                 FROM {of} = USER_ID({text}));\n    IF @give IS NOT NULL EXEC (@give);"
             )
         });
         let text = format!(

@@ -19,6 +19,9 @@ pub(super) fn write(at: &Instance, database: &DatabaseName, mark: Mark, value: &
     if value.chars().count() > LONGEST {
         return Err(Unbuildable::TooLong("value of a mark"));
     }
+    if value.chars().any(char::is_control) {
+        return Err(Unbuildable::NotAName("value of a mark"));
+    }
     let (name, value) = (literal(mark.property()), literal(value));
     let of = format!("sys.extended_properties AS p WHERE p.class = 0 AND p.name = {name}");
     let lines = [

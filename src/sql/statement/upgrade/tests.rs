@@ -145,6 +145,10 @@ fn what_is_not_hexadecimal_too_long_or_unknown_never_reaches_an_instance() {
     assert_eq!(built(&carry), Err(Unbuildable::NotHex("SID")));
     let carry = SqlStep::CarryLogin { at: stage(), login: login("other"), facts: carried() };
     assert_eq!(built(&carry), Err(Unbuildable::NoPassword(login("other"))));
+    for name in ["SA", "##MS_PolicyTsqlExecutionLogin##", "quorate_act"] {
+        let carry = SqlStep::CarryLogin { at: stage(), login: login(name), facts: carried() };
+        assert_eq!(built(&carry), Err(Unbuildable::NotCarried(login(name))));
+    }
     let value = "x".repeat(3501);
     let mark = SqlStep::WriteMark { at: production(), database: database("d"), mark: Mark::Stage, value };
     assert_eq!(built(&mark), Err(Unbuildable::TooLong("value of a mark")));
