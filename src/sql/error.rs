@@ -19,7 +19,7 @@ pub enum Error {
 /// An error token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Number in `sys.messages`; 50001 to 50005 are ours ([`guard`]).
+    /// Number in `sys.messages`; 50001 to 50010 are ours ([`guard`]).
     pub number: i32,
     /// Severity; 20 and above ends the connection.
     pub class: u8,
@@ -37,14 +37,24 @@ impl fmt::Display for Refusal {
 pub mod guard {
     /// A newer epoch is stored there, or not the one that the batch belongs to.
     pub const NEWER_EPOCH: i32 = 50_001;
-    /// It is still connected to the old primary.
+    /// It is still connected to the old primary, or its side of a link to the other one.
     pub const STILL_CONNECTED: i32 = 50_002;
-    /// Its role or its sequence number is not what the election rests on.
+    /// Its role or its sequence number is not what the batch rests on.
     pub const CHANGED: i32 = 50_003;
     /// The deadline of the election has passed on its own clock.
     pub const TOO_LATE: i32 = 50_004;
     /// Another batch of ours is running there.
     pub const BUSY: i32 = 50_005;
+    /// The link is not defined there.
+    pub const NO_LINK: i32 = 50_006;
+    /// A name is taken: by a group with other members, by a login with another SID.
+    pub const TAKEN: i32 = 50_007;
+    /// The database is not in the group, or cannot be written there.
+    pub const NOT_WRITABLE: i32 = 50_008;
+    /// The database does not carry the mark of this stage.
+    pub const NOT_A_STAGE: i32 = 50_009;
+    /// A copy is reverting or initializing.
+    pub const UNSETTLED: i32 = 50_010;
 }
 
 /// Login failed; state 1 to the client whatever the cause.

@@ -8,6 +8,7 @@ pub mod probe;
 pub mod script;
 mod secret;
 pub mod statement;
+pub mod upgrade;
 
 pub use connect::{Dial, Duplex, Servers, Stream, Target, Tcp};
 pub use error::Error;

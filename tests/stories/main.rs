@@ -22,6 +22,7 @@ mod histories;
 mod kubernetes;
 mod leader;
 mod life;
+mod links;
 mod nodes;
 mod operator;
 mod operators;

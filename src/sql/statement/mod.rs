@@ -8,6 +8,7 @@
 //! | `role.rs` | StandDown, Follow, Leave, Failover, StoreSettled, RestartEndpoint, AdmitAll | `quorate_act` |
 //! | `fence.rs` | SetFence, EndSessions | `sa` |
 //! | `database.rs` | CreateDatabase, AddDatabase, Resume, EnsureLogin, EnsureUsers | `sa` |
+//! | `upgrade/` | those of an upgrade: [`upgrade`] | both |
 //!
 //! What is done once is done as `sa`; what an election needs is done as `quorate_act`, whose rights are:
 //!
@@ -30,6 +31,7 @@ mod group;
 pub mod name;
 mod role;
 mod setup;
+pub mod upgrade;
 
 use super::Secret;
 use crate::{
@@ -132,9 +134,18 @@ pub enum Unbuildable {
     /// The spec holds no such login.
     #[error("the spec has no login {0}")]
     NoLogin(LoginName),
-    /// A certificate or SID is not hexadecimal.
+    /// A certificate, SID or hash is not hexadecimal.
     #[error("{0} is not hexadecimal")]
     NotHex(&'static str),
+    /// A name or value is longer than the engine takes.
+    #[error("{0} is too long")]
+    TooLong(&'static str),
+    /// A text holds control characters, or cannot be a name otherwise.
+    #[error("{0} is not a name")]
+    NotAName(&'static str),
+    /// A login that every instance has of itself.
+    #[error("login {0} is not one to be carried over")]
+    NotCarried(LoginName),
 }
 
 /// The batches of a step, in order; the first failure ends it.

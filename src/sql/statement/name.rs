@@ -1,14 +1,19 @@
 //! Names of our objects on an instance.
 
-use crate::model::{
-    ReplicaName,
-    name::{bracket, literal},
+use crate::{
+    decide::upgrade::observation::trust_of,
+    model::{
+        ReplicaName,
+        name::{bracket, literal},
+    },
 };
 
 /// The mirroring endpoint.
 pub const ENDPOINT: &str = "quorate_endpoint";
 /// Prefix of a partner's login, user and certificate.
 pub const PARTNER: &str = "quorate_partner_";
+/// Prefix of the login, user and certificate of another group's replica that is trusted for a link.
+pub const LINK: &str = "quorate_link_";
 /// The login that looks.
 pub const LOOK: &str = "quorate_look";
 /// The login that acts.
@@ -48,4 +53,9 @@ pub fn partner_quoted(replica: &ReplicaName) -> String {
 /// A partner's name as literal.
 pub fn partner_literal(replica: &ReplicaName) -> String {
     literal(&partner(replica))
+}
+
+/// Bare name of the login, user and certificate of another group's replica.
+pub fn link_partner(namespace: &str, replica: &ReplicaName) -> String {
+    format!("{LINK}{}", trust_of(namespace, replica))
 }

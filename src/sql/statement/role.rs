@@ -168,7 +168,7 @@ pub(super) fn epoch_not_newer(group: &GroupName, epoch: u64) -> String {
 }
 
 /// A condition on the group's row `g` and the state `rs` of the local replica.
-fn is_here(group: &GroupName, condition: &str) -> String {
+pub(super) fn is_here(group: &GroupName, condition: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM sys.availability_groups AS g \
          JOIN sys.dm_hadr_availability_replica_states AS rs ON rs.group_id = g.group_id AND rs.is_local = 1 \
@@ -223,11 +223,11 @@ fn endpoint_states(states: &[&str]) -> Vec<String> {
     states.iter().map(|state| format!("ALTER ENDPOINT {} STATE = {state};", bracket(ENDPOINT))).collect()
 }
 
-fn refuse_if(condition: &str, number: i32, message: &str) -> String {
+pub(super) fn refuse_if(condition: &str, number: i32, message: &str) -> String {
     format!("IF {condition}\nBEGIN\n    THROW {number}, {}, 1;\nEND;", literal(message))
 }
 
-fn refuse_unless(condition: &str, number: i32, message: &str) -> String {
+pub(super) fn refuse_unless(condition: &str, number: i32, message: &str) -> String {
     refuse_if(&format!("NOT {condition}"), number, message)
 }
 

@@ -55,8 +55,8 @@ pub fn object_id(name: &str) -> i64 {
 pub struct Schema {
     /// Objects by name.
     pub objects: Vec<ObjectInfo>,
-    /// Schemas beside dbo.
-    pub schemas: Vec<String>,
+    /// Schemas beside dbo, with the `principal_id` of their owners.
+    pub schemas: Vec<(String, i32)>,
 }
 
 fn failed(error: rusqlite::Error) -> Message {
@@ -108,8 +108,9 @@ impl Schema {
             let names = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
             let procedure = |name| ObjectInfo { name, kind: 'P', columns: vec![] };
             schema.objects.extend(names.into_iter().map(procedure));
-            let mut statement = connection.prepare_cached("SELECT name FROM `~schemas` ORDER BY name")?;
-            schema.schemas = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            let mut statement = connection.prepare_cached("SELECT name, owner FROM `~schemas` ORDER BY name")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            schema.schemas = rows.collect::<rusqlite::Result<_>>()?;
         }
         Ok(schema)
     }

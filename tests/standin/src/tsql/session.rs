@@ -168,9 +168,19 @@ impl Session {
     pub(super) fn change_database(&mut self, name: &str) -> SqlResult<()> {
         let database = self.server.instance.open(name, self.read_only_intent)?;
         self.admitted(&database)?;
-        self.database = database.name().to_string();
-        *self.entry.database.lock().unwrap_or_else(PoisonError::into_inner) = self.database.clone();
+        self.is_in(database.name().to_string());
         Ok(())
+    }
+
+    /// Back to the database that it was in, whatever became of it meanwhile.
+    pub(super) fn return_to(&mut self, database: String, out: Out<'_>) {
+        self.is_in(database);
+        out(Output::Database(self.database.clone()));
+    }
+
+    fn is_in(&mut self, database: String) {
+        self.database = database;
+        *self.entry.database.lock().unwrap_or_else(PoisonError::into_inner) = self.database.clone();
     }
 
     /// Runs a batch.

@@ -140,7 +140,7 @@ fn schemas(state: &State, database: &str) -> Rows {
     let own = state.described.get(database).map_or(&[][..], |described| &described.schema.schemas);
     let fixed = [("dbo", 1), ("guest", 2), ("INFORMATION_SCHEMA", 3), ("sys", 4)];
     let fixed = fixed.into_iter().map(|(name, id)| vec![text(name), int(id), int(id)]);
-    fixed.chain(own.iter().map(|name| vec![text(name), int(object_id(name)), int(1)])).collect()
+    fixed.chain(own.iter().map(|(name, owner)| vec![text(name), int(object_id(name)), int(*owner)])).collect()
 }
 
 fn types(_: &State, _: &str) -> Rows {

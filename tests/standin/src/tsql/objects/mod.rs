@@ -104,11 +104,14 @@ impl Session {
         self.write_all(&database, &statements).await
     }
 
+    /// Whoever creates it owns it.
     async fn create_schema(&mut self, name: &str) -> SqlResult<()> {
         let database = self.database.clone();
         self.may_define("CREATE SCHEMA", &database)?;
+        let (_, owner) = self.security(&database)?;
         let mut statements = setup();
-        statements.push(("INSERT INTO main.`~schemas` (name) VALUES (@name)".into(), named(&[("@name", name)])));
+        let insert = format!("INSERT INTO main.`~schemas` (name, owner) VALUES (@name, {owner})");
+        statements.push((insert, named(&[("@name", name)])));
         let done = self.write_all(&database, &statements).await;
         done.map_err(|message| if message.number == 2627 { taken(name) } else { message })
     }
@@ -155,7 +158,7 @@ impl Session {
         }
         let schema = self.on_connection(&database, |connection| Schema::load(connection))?;
         if let Some(wanted) = name.schema.as_ref().filter(|schema| !schema.eq_ignore_ascii_case("dbo"))
-            && !schema.schemas.iter().any(|known| known.eq_ignore_ascii_case(wanted))
+            && !schema.schemas.iter().any(|(known, _)| known.eq_ignore_ascii_case(wanted))
         {
             return Err(Message::new(
                 2760,

@@ -90,7 +90,8 @@ impl Session {
         Ok(0)
     }
 
-    /// Runs text as a batch of its own, with its own variables. Returns the variables at its end.
+    /// Runs text as a batch of its own, with its own variables. Returns the variables at its end. What it was SET, and the
+    /// database that it used, are as before then (SQL Server docs, "SET statements", "EXECUTE").
     pub(super) async fn run_text(
         &mut self,
         text: &str,
@@ -100,7 +101,12 @@ impl Session {
         let statements = parse::batch(text, variables.iter().map(|(name, ..)| name.clone()))?;
         let own = variables.into_iter().map(|(name, kind, value)| (name, (kind, value))).collect();
         let outer = std::mem::replace(&mut self.variables, own);
+        let (database, options) = (self.database.clone(), (self.xact_abort, self.lock_timeout));
         let result = self.block(&statements, out).await;
+        (self.xact_abort, self.lock_timeout) = options;
+        if self.database != database {
+            self.return_to(database, out);
+        }
         let own = std::mem::replace(&mut self.variables, outer);
         result.map(|flow| (flow, own))
     }

@@ -60,6 +60,7 @@ impl Session {
                 catalog.alter_endpoint(name, options)
             }
             SecurityStatement::DropEndpoint(name) => self.drop_endpoint(name),
+            SecurityStatement::AlterAuthorization(Securable::Schema(_), _) => self.principal_statement(statement).await,
             SecurityStatement::AlterAuthorization(securable, owner) => self.alter_authorization(securable, owner),
             SecurityStatement::Permission { verb, permissions, on, principals, grant_option } => {
                 self.permission(*verb, permissions, on.as_ref(), principals, *grant_option).await

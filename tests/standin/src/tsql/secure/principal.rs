@@ -4,9 +4,16 @@ use super::{no_permission, parameters};
 use crate::{
     catalog::{cannot, database::DatabaseSecurity, exists},
     errors::{Message, SqlResult},
-    tsql::{ast::SecurityStatement, convert, parse::not_supported, session::Session, write::setup},
+    tsql::{
+        ast::{Securable, SecurityStatement},
+        convert,
+        parse::not_supported,
+        schema::Schema,
+        session::Session,
+        write::setup,
+    },
 };
-use rusqlite::types::Value as Lite;
+use rusqlite::{Connection, types::Value as Lite};
 
 /// One change of the tables that hold principals.
 type Change = (String, Vec<(String, Lite)>);
@@ -39,6 +46,7 @@ impl Session {
             SecurityStatement::CreateRole(name) => principals.create_role(name)?,
             SecurityStatement::DropUser { name, if_exists } => {
                 principals.need("ALTER ANY USER")?;
+                principals.owns_nothing(name)?;
                 let Some(changes) = principals.remove('S', "user", name, *if_exists)? else { return Ok(()) };
                 changes
             }
@@ -48,6 +56,7 @@ impl Session {
                 changes
             }
             SecurityStatement::AlterRole(role, member, adds) => principals.alter_role(role, member, *adds)?,
+            SecurityStatement::AlterAuthorization(Securable::Schema(schema), owner) => principals.own(schema, owner)?,
             _ => return Err(not_supported("This statement")),
         };
         let mut statements = setup();
@@ -138,6 +147,31 @@ impl Principals<'_> {
             return Err(exists(15_023, "user, group, or role", name));
         }
         Ok(vec![self.insert(name, "R", Lite::Null)])
+    }
+
+    fn schemas(&self) -> SqlResult<Vec<(String, i32)>> {
+        let load = |connection: &Connection| Schema::load(connection);
+        Ok(self.session.on_connection(&self.session.database, load)?.schemas)
+    }
+
+    /// 15138 (sys.messages)
+    fn owns_nothing(&self, user: &str) -> SqlResult<()> {
+        let Some(user) = self.security.principal(user).map(|user| user.id) else { return Ok(()) };
+        if self.schemas()?.iter().any(|(_, owner)| *owner == user) {
+            let text = "The database principal owns a schema in the database, and cannot be dropped.";
+            return Err(Message::new(15_138, 16, text));
+        }
+        Ok(())
+    }
+
+    /// ALTER AUTHORIZATION ON SCHEMA
+    fn own(&self, schema: &str, owner: &str) -> SqlResult<Vec<Change>> {
+        let known = self.schemas()?.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(schema));
+        let allowed = |owner: i32| owner == self.user || self.security.allows(self.user, "CONTROL", None);
+        let (name, _) = known.filter(|(_, owner)| allowed(*owner)).ok_or_else(|| cannot("find", "schema", schema))?;
+        let owner = self.security.principal(owner).ok_or_else(|| cannot("find", "principal", owner))?.id;
+        let sql = "UPDATE main.`~schemas` SET owner = @owner WHERE name = @name";
+        Ok(vec![change(sql, vec![("@owner", id(owner)), ("@name", Lite::Text(name))])])
     }
 
     /// `None`: it was not there, and that is well.

@@ -255,3 +255,25 @@ async fn an_endpoint_is_dropped_by_who_controls_it_and_takes_its_permissions_alo
     run(&mut app, "DROP ENDPOINT ep").await.fine();
     run(&mut admin, "DROP CERTIFICATE own").await.fine();
 }
+
+#[tokio::test]
+async fn a_user_who_owns_a_schema_is_dropped_when_somebody_else_owns_it() {
+    let server = server().await;
+    let mut sa = login(&server, "sa", "").await.unwrap();
+    let setup = format!(
+        "CREATE DATABASE shop; CREATE LOGIN app WITH PASSWORD = N'{PASSWORD}'; USE shop; CREATE USER app FOR LOGIN app; ALTER ROLE db_owner ADD MEMBER app"
+    );
+    run(&mut sa, &setup).await.fine();
+    run(&mut sa, "CREATE SCHEMA ours").await.fine();
+    let mut app = login(&server, "app", "shop").await.unwrap();
+    run(&mut app, "CREATE SCHEMA theirs").await.fine();
+    let owners = "SELECT s.name, USER_NAME(s.principal_id) FROM sys.schemas AS s WHERE s.name IN (N'ours', N'theirs') ORDER BY 1";
+    until(&mut sa, owners, &["ours", "dbo", "theirs", "app"]).await;
+    drop(app);
+    assert_eq!(run(&mut sa, "DROP USER app").await.numbers(), [15_138]);
+    for sql in ["ALTER AUTHORIZATION ON SCHEMA::nothing TO dbo", "ALTER AUTHORIZATION ON SCHEMA::ours TO nobody"] {
+        assert_eq!(run(&mut sa, sql).await.numbers(), [15_151], "{sql}");
+    }
+    run(&mut sa, "ALTER AUTHORIZATION ON SCHEMA::[theirs] TO [dbo]; DROP USER app").await.fine();
+    until(&mut sa, owners, &["ours", "dbo", "theirs", "dbo"]).await;
+}

@@ -143,3 +143,24 @@ async fn procedures_take_defaults_and_give_outputs() {
     assert_eq!(run(&mut session, sql).await.row(), ["42"]);
     assert_eq!(run(&mut session, "EXEC nobody").await.numbers(), [2812]);
 }
+
+#[tokio::test]
+async fn what_was_set_and_used_in_dynamic_sql_or_a_procedure_ends_with_it() {
+    let mut session = sa().await;
+    run(&mut session, "CREATE DATABASE shop").await.fine();
+    let state = "SELECT DB_NAME(), @@LOCK_TIMEOUT";
+    let changes = format!("SET LOCK_TIMEOUT 500; USE shop; {state}");
+    for sql in [format!("EXEC (N'{changes}'); {state}"), format!("EXEC sp_executesql N'{changes}'; {state}")] {
+        let answer = run(&mut session, &sql).await.fine();
+        let rows: Vec<Vec<String>> = answer.sets.iter().map(|(_, rows)| rows[0].iter().map(shown).collect()).collect();
+        assert_eq!(rows, [["shop", "500"], ["master", "-1"]], "{sql}");
+    }
+    let failing = "BEGIN TRY EXEC (N'USE shop; SELECT 1 / 0') END TRY BEGIN CATCH PRINT N'' END CATCH";
+    run(&mut session, failing).await.fine();
+    assert_eq!(run(&mut session, state).await.row(), ["master", "-1"], "by an error, too");
+    run(&mut session, "CREATE PROCEDURE dbo.patient AS SET LOCK_TIMEOUT 7").await.fine();
+    run(&mut session, "EXEC dbo.patient").await.fine();
+    assert_eq!(run(&mut session, state).await.row(), ["master", "-1"]);
+    run(&mut session, "SET LOCK_TIMEOUT 9; USE shop").await.fine();
+    assert_eq!(run(&mut session, state).await.row(), ["shop", "9"], "a batch of the client's keeps both");
+}
