@@ -25,7 +25,8 @@ pub fn upgrade_to_status(upgrade: &ActiveUpgrade) -> Upgrade {
 /// As a merge writes it: what is not there is said to be so. `None`: nothing of it stays.
 pub fn upgrade_to_merge(upgrade: Option<&ActiveUpgrade>) -> Value {
     let Some(status) = upgrade.map(upgrade_to_status) else { return Value::Null };
-    let fence = status.fence.map(|it| json!({ "state": it.state, "until": it.until, "allowedLogins": it.allowed_logins }));
+    let fence =
+        status.fence.map(|it| json!({ "state": it.state, "until": it.until, "allowedLogins": it.allowed_logins }));
     json!({
         "name": status.name, "namespace": status.namespace, "uid": status.uid, "slot": status.slot, "fence": fence,
     })

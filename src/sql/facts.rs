@@ -11,7 +11,9 @@ use super::{
 use crate::{
     decide::{
         Record,
-        observation::{DatabaseFacts, Facts, FenceFacts, GroupDatabase, GroupFacts, Member, Partner, Server, Setup, Stored},
+        observation::{
+            DatabaseFacts, Facts, FenceFacts, GroupDatabase, GroupFacts, Member, Partner, Server, Setup, Stored,
+        },
     },
     model::{DatabaseName, LoginName, Mode, ReplicaName, Role, SequenceNumber},
 };
@@ -199,7 +201,7 @@ fn read_logins(rows: &[Row]) -> Result<BTreeMap<LoginName, String>, String> {
     Ok(logins)
 }
 
-fn read_fence(rows: &[Row]) -> Result<Option<FenceFacts>, String> {
+pub(super) fn read_fence(rows: &[Row]) -> Result<Option<FenceFacts>, String> {
     let Some(row) = rows.first().map(Cells) else { return Ok(None) };
     let text = row.text("definition")?.unwrap_or_default();
     Ok(Some(FenceFacts { enabled: row.number("disabled")? == Some(0), mark: fence::mark_of(&text) }))

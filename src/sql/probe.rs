@@ -53,11 +53,7 @@ impl Look<'_> {
             format!(
                 "SELECT p.name, p.sid FROM sys.server_principals AS p WHERE p.type = 'S' AND p.name IN ({logins});"
             ),
-            format!(
-                "SELECT CAST(t.is_disabled AS int) AS disabled, m.definition FROM sys.server_triggers AS t \
-                 JOIN sys.server_sql_modules AS m ON m.object_id = t.object_id WHERE t.name = {};",
-                literal(name::FENCE)
-            ),
+            fence_batch(),
         ]
         .join("\n")
     }
@@ -66,6 +62,18 @@ impl Look<'_> {
     pub fn read(&self, answer: &[Vec<Row>]) -> Result<Facts, Error> {
         facts::read(self.replica, answer).map_err(Error::Lost)
     }
+}
+
+/// The logon trigger of a fence.
+pub(super) fn fence_batch() -> String {
+    format!(
+        "\
+SELECT CAST(t.is_disabled AS int) AS disabled, m.definition
+FROM sys.server_triggers AS t
+JOIN sys.server_sql_modules AS m ON m.object_id = t.object_id
+WHERE t.name = {};",
+        literal(name::FENCE)
+    )
 }
 
 const SERVER: &str = "\

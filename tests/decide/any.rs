@@ -10,9 +10,7 @@ use quorate::{
         fence_is_closed,
         observation::{FailoverAnswer, FailoverMemo, FenceFacts, Member, Probe, Request},
     },
-    model::{
-        ActiveUpgrade, FailoverMode, Fence, FenceState, Mode, ReplicaName, Role, SequenceNumber, Slot,
-    },
+    model::{ActiveUpgrade, FailoverMode, Fence, FenceState, Mode, ReplicaName, Role, SequenceNumber, Slot},
 };
 use std::{collections::BTreeSet, time::Duration};
 

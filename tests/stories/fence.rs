@@ -88,7 +88,9 @@ fn forgotten(stage: &Stage) -> bool {
 }
 
 fn triggers(stage: &Stage) -> Vec<String> {
-    let has = |pod: &String| stage.host.server(pod).is_some_and(|server| server.catalog.read().triggers.contains_key("quorate_fence"));
+    let has = |pod: &String| {
+        stage.host.server(pod).is_some_and(|server| server.catalog.read().triggers.contains_key("quorate_fence"))
+    };
     stage.replicas().into_iter().filter(has).collect()
 }
 
@@ -102,7 +104,9 @@ async fn writers_are_kept_out_of_the_primary_and_led_to_readers_until_it_is_lift
     stage.check(stage.is_ready(), "a prepared fence is nothing to tell");
     want(&stage, "On", 600);
     is_fenced(&stage, "orders-0", seconds(2)).await;
-    stage.until("told", seconds(2), |stage| stage.condition("Available") == Some(("False".into(), "ReadOnly".into()))).await;
+    stage
+        .until("told", seconds(2), |stage| stage.condition("Available") == Some(("False".into(), "ReadOnly".into())))
+        .await;
     let told = stage.group()["status"]["conditions"].to_string();
     stage.check(told.contains("RollingUpgrade shop-v2 keeps the group read-only until "), &told);
     want(&stage, "Lifted", 0);

@@ -17,7 +17,8 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
     let mut court = Court::default();
     let spec = &object.spec;
     let read_only = spec.read_only.clone().unwrap_or_default();
-    let seconds = |value: Option<i32>, unless: i32| Duration::from_secs(value.unwrap_or(unless).max(0).unsigned_abs().into());
+    let seconds =
+        |value: Option<i32>, unless: i32| Duration::from_secs(value.unwrap_or(unless).max(0).unsigned_abs().into());
     let production = slot(&mut court, "spec.production", &spec.production);
     let stage = slot(&mut court, "spec.stage", &spec.stage);
     differ(&mut court, spec);
@@ -59,7 +60,12 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
 
 fn slot(court: &mut Court, field: &str, slot: &UpgradeSlot) -> Option<(GroupName, String)> {
     let endpoint = slot.endpoint.trim();
-    court.require(!endpoint.is_empty(), &format!("{field}.endpoint"), "must not be empty", "name the Service of the application");
+    court.require(
+        !endpoint.is_empty(),
+        &format!("{field}.endpoint"),
+        "must not be empty",
+        "name the Service of the application",
+    );
     match GroupName::new(slot.availability_group.clone()) {
         Ok(name) => Some((name, endpoint.to_owned())),
         Err(error) => {
@@ -120,8 +126,11 @@ fn verifications(court: &mut Court, all: &[spec::Verification]) -> Vec<Verificat
 
 fn manual(spec: &spec::RollingUpgradeSpec) -> BTreeSet<Approval> {
     let approvals = spec.approvals.clone().unwrap_or_default();
-    let modes =
-        [(approvals.start, Approval::Start), (approvals.switch, Approval::Switch), (approvals.retire, Approval::Retire)];
+    let modes = [
+        (approvals.start, Approval::Start),
+        (approvals.switch, Approval::Switch),
+        (approvals.retire, Approval::Retire),
+    ];
     modes.into_iter().filter(|(mode, _)| *mode == Some(ApprovalMode::Manual)).map(|(_, approval)| approval).collect()
 }
 

@@ -95,7 +95,11 @@ pub fn synchronize(view: &View<'_>) -> Plan {
         return view.wait(Reason::Unreachable, "a primary of the two groups does not answer");
     };
     if !is_quiet(view.seen) {
-        return view.next(Step::ReadOnly, Reason::Fencing, "the fence is closed again, after a failover or a new session");
+        return view.next(
+            Step::ReadOnly,
+            Reason::Fencing,
+            "the fence is closed again, after a failover or a new session",
+        );
     }
     let (Some(here), Some(there)) = (own.links.get(&view.link()), its.links.get(&view.link())) else {
         return give_up(view, Reason::StageLost, "the link is gone on one side".into());
@@ -165,13 +169,13 @@ pub fn terminate(view: &View<'_>) -> Plan {
     match its.links.get(&link).map(|link| link.role) {
         Some(Role::Primary) => {}
         Some(_) => {
-            let step =
-                SqlStep::Promote { at: at(view.stage, forwarder), link, unless_connected: true };
+            let step = SqlStep::Promote { at: at(view.stage, forwarder), link, unless_connected: true };
             return view.wait(Reason::Terminating, format!("{forwarder} is promoted")).wave([Act::Sql(step)]);
         }
         None if writable(view, its) => {}
         None => {
-            let message = format!("{forwarder} has lost the link without being promoted: its databases cannot be opened");
+            let message =
+                format!("{forwarder} has lost the link without being promoted: its databases cannot be opened");
             return give_up(view, Reason::StageLost, message);
         }
     }
@@ -216,9 +220,8 @@ fn proven(view: &View<'_>, forwarder: &ReplicaName, its: &Facts) -> Option<Plan>
 /// The definitions of a link that replicas of a group still have, the primary's first.
 pub fn drops(group: &Group, link: &GroupName) -> Vec<Act> {
     let having = group.facts.iter().filter(|(_, facts)| facts.links.contains_key(link));
-    let drop = |name: &ReplicaName, as_what| {
-        Act::Sql(SqlStep::DropLink { at: at(group, name), link: link.clone(), as_what })
-    };
+    let drop =
+        |name: &ReplicaName, as_what| Act::Sql(SqlStep::DropLink { at: at(group, name), link: link.clone(), as_what });
     let (leading, others): (Vec<_>, Vec<_>) = having.partition(|(_, facts)| facts.leads());
     if leading.is_empty() {
         return others.into_iter().map(|(name, _)| drop(name, DropAs::Leftover)).collect();

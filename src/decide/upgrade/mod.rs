@@ -114,13 +114,7 @@ impl View<'_> {
 
     fn active(&self, slot: Slot, fence: Option<Fence>) -> ActiveUpgrade {
         let wish = &self.seen.wish;
-        ActiveUpgrade {
-            name: wish.name.clone(),
-            namespace: wish.namespace.clone(),
-            uid: wish.uid.clone(),
-            slot,
-            fence,
-        }
+        ActiveUpgrade { name: wish.name.clone(), namespace: wish.namespace.clone(), uid: wish.uid.clone(), slot, fence }
     }
 
     fn fence(&self, state: FenceState) -> Fence {
@@ -144,9 +138,8 @@ impl View<'_> {
     fn without_fence(&self, state: FenceState) -> Vec<&str> {
         let mark = self.fence(state).mark(&self.record.inputs.databases);
         let enabled = state != FenceState::Prepared;
-        let has = |facts: &Facts| {
-            facts.fence.as_ref().is_some_and(|fence| fence.enabled == enabled && fence.mark == mark)
-        };
+        let has =
+            |facts: &Facts| facts.fence.as_ref().is_some_and(|fence| fence.enabled == enabled && fence.mark == mark);
         let replicas = self.production.with_data();
         replicas
             .filter(|name| self.production.facts.get(*name).is_some_and(|facts| !has(facts)))

@@ -93,7 +93,8 @@ fn problems(seen: &Observation) -> Vec<String> {
         Script::Ready(_) => {}
     }
     if seen.front.as_ref().is_some_and(|front| !front.ours) {
-        problems.push("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it".into());
+        problems
+            .push("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it".into());
     }
     problems
 }
@@ -135,7 +136,8 @@ fn production_problems(group: &Group) -> Vec<String> {
         ));
     }
     if group.with_data().count() < 2 {
-        problems.push(format!("spec.production.availabilityGroup: {} has no secondary to read from; add one", group.name));
+        problems
+            .push(format!("spec.production.availabilityGroup: {} has no secondary to read from; add one", group.name));
     }
     let Some((primary, facts)) = group.primary() else { return problems };
     for (name, database) in &facts.databases {
@@ -145,7 +147,8 @@ fn production_problems(group: &Group) -> Vec<String> {
                 "database {name} on {primary} is outside the group, and its writers would be kept out, too; move it to another instance"
             ));
         } else if !(database.full_recovery && database.log_chain && database.writable) {
-            problems.push(format!("database {name} on {primary} is not writable with FULL recovery and a log chain; wait"));
+            problems
+                .push(format!("database {name} on {primary} is not writable with FULL recovery and a log chain; wait"));
         }
     }
     if databases(group).is_empty() {
@@ -173,7 +176,9 @@ fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
         ));
     }
     for group in [production, stage] {
-        for (name, facts) in group.facts.iter().filter(|(name, _)| group.replicas.get(*name).is_some_and(|m| m.holds_data())) {
+        for (name, facts) in
+            group.facts.iter().filter(|(name, _)| group.replicas.get(*name).is_some_and(|m| m.holds_data()))
+        {
             if facts.server.engine_edition != ENTERPRISE {
                 problems.push(format!(
                     "{name} is of edition {}, which has no distributed availability groups; use Enterprise or Developer",
@@ -218,12 +223,8 @@ pub fn link(view: &View<'_>) -> Plan {
         };
         work.push(Act::Sql(step));
     } else if !its.links.contains_key(&link) {
-        let step = SqlStep::JoinLink {
-            at: at(stage, forwarder),
-            link: link.clone(),
-            from: side(production),
-            to: side(stage),
-        };
+        let step =
+            SqlStep::JoinLink { at: at(stage, forwarder), link: link.clone(), from: side(production), to: side(stage) };
         work.push(Act::Sql(step));
     }
     if !work.is_empty() {
@@ -279,7 +280,9 @@ fn logins(production: &Facts, stage: &Group) -> Vec<Act> {
     let mut steps = Vec::new();
     for name in stage.with_data() {
         let Some(facts) = stage.facts.get(name) else { continue };
-        for (login, wanted) in production.logins.iter().filter(|(login, wanted)| facts.logins.get(*login) != Some(wanted)) {
+        for (login, wanted) in
+            production.logins.iter().filter(|(login, wanted)| facts.logins.get(*login) != Some(wanted))
+        {
             let (at, login, facts) = (at(stage, name), login.clone(), wanted.clone());
             steps.push(Act::Sql(SqlStep::CarryLogin { at, login, facts }));
         }
@@ -294,7 +297,9 @@ pub fn seed(view: &View<'_>) -> Plan {
     }
     match behind(view) {
         Some(what) => view.wait(Reason::Seeding, what),
-        None => view.next(Step::EndpointsOffline, Reason::Seeding, "every database follows on every replica of the stage"),
+        None => {
+            view.next(Step::EndpointsOffline, Reason::Seeding, "every database follows on every replica of the stage")
+        }
     }
 }
 
@@ -316,7 +321,9 @@ fn held_back(view: &View<'_>) -> Option<Plan> {
 /// What does not follow yet, in a sentence.
 fn behind(view: &View<'_>) -> Option<String> {
     let Some((_, own)) = view.production.primary() else { return Some("production's primary does not answer".into()) };
-    let Some((forwarder, its)) = view.stage.primary() else { return Some("the stage's primary does not answer".into()) };
+    let Some((forwarder, its)) = view.stage.primary() else {
+        return Some("the stage's primary does not answer".into());
+    };
     let Some(link) = own.links.get(&view.link()) else { return Some("the link is gone on production".into()) };
     let follows = |state: &str| state == "SYNCHRONIZING" || state == SYNCHRONIZED;
     for database in &view.record.inputs.databases {

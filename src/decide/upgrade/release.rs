@@ -32,7 +32,9 @@ pub fn run(view: &View<'_>) -> Plan {
             };
             view.wait(Reason::RunningScript, "the script is started").wave([login]).wave([job])
         }
-        Job::Running => view.wait(Reason::RunningScript, "the script runs; kubectl logs of its Job shows how far it is"),
+        Job::Running => {
+            view.wait(Reason::RunningScript, "the script runs; kubectl logs of its Job shows how far it is")
+        }
         Job::Failed(words) => give_up(view, Reason::ScriptFailed, words.clone()),
         Job::Complete => {
             let done = its.marks(database).is_some_and(|marks| marks.completion.as_ref() == Some(&view.completion()));
@@ -108,7 +110,8 @@ pub fn switch(view: &View<'_>) -> Plan {
         return lead(view);
     }
     if view.seen.wish.manual.contains(&Approval::Switch) && !view.record.approved.contains(&Approval::Switch) {
-        let message = "verified; to lead users to the stage, add Switch to spec.approved; production is read-only meanwhile";
+        let message =
+            "verified; to lead users to the stage, add Switch to spec.approved; production is read-only meanwhile";
         return view.wait(Reason::AwaitingApproval, message);
     }
     if !view.asked_for(FenceState::On) {
@@ -165,8 +168,7 @@ fn lead(view: &View<'_>) -> Plan {
         let message = format!("the front Service leads to {ours} pods of {} and {others} others", endpoint.name);
         return view.wait(Reason::Switching, message);
     }
-    let record =
-        Record { read_only_until: Some(view.seen.at), ..view.record.to(Step::Soaking, view.seen.at) };
+    let record = Record { read_only_until: Some(view.seen.at), ..view.record.to(Step::Soaking, view.seen.at) };
     let message = format!("users are on {}", endpoint.name);
     view.write(record, Reason::Switched, message.clone()).wave([Act::Announce(Reason::Switched, message)])
 }
@@ -185,7 +187,9 @@ pub fn soak(view: &View<'_>) -> Plan {
 pub fn retire(view: &View<'_>) -> Plan {
     let ours = |upgrade: &ActiveUpgrade| upgrade.uid == view.seen.wish.uid;
     if view.stage.upgrade.as_ref().is_some_and(ours) {
-        return view.wait(Reason::Retired, "the stage's group is a group like any other").wave([Act::Claim(Which::Stage, None)]);
+        return view
+            .wait(Reason::Retired, "the stage's group is a group like any other")
+            .wave([Act::Claim(Which::Stage, None)]);
     }
     let message = "manifests of the old version may be removed; its group stays fenced";
     view.next(Step::Succeeded, Reason::Retired, message).wave([Act::Announce(Reason::Retired, message.into())])

@@ -1,9 +1,6 @@
 //! Everything one pass over an upgrade saw.
 
-use super::{
-    observation::Facts,
-    record::Record,
-};
+use super::{observation::Facts, record::Record};
 use crate::model::{ActiveUpgrade, GroupName, Mode, ReplicaName, SecondaryConnections, upgrade::Wish};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

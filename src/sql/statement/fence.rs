@@ -30,7 +30,9 @@ pub(super) fn set(fence: Option<&Fence>, databases: &BTreeSet<DatabaseName>, con
     let (guard, text) = (bracket(FENCE_GUARD), literal(FENCE_GUARD));
     let password = literal((context.random)().reveal());
     let lines = [
-        format!("IF SUSER_ID({text}) IS NULL\n    CREATE LOGIN {guard} WITH PASSWORD = {password}, CHECK_POLICY = OFF;"),
+        format!(
+            "IF SUSER_ID({text}) IS NULL\n    CREATE LOGIN {guard} WITH PASSWORD = {password}, CHECK_POLICY = OFF;"
+        ),
         format!("GRANT VIEW SERVER STATE TO {guard};"),
     ];
     let verb = if fence.state == FenceState::Prepared { "DISABLE" } else { "ENABLE" };
@@ -45,8 +47,7 @@ pub(super) fn set(fence: Option<&Fence>, databases: &BTreeSet<DatabaseName>, con
 /// Its conditions are nested, since SQL Server evaluates those of one AND in any order.
 fn trigger_text(fence: &Fence, databases: &BTreeSet<DatabaseName>) -> String {
     let ours = [name::ACT, name::LOOK, FENCE_GUARD];
-    let listed: Vec<_> =
-        ours.into_iter().map(literal).chain(fence.allowed.iter().map(LoginName::literal)).collect();
+    let listed: Vec<_> = ours.into_iter().map(literal).chain(fence.allowed.iter().map(LoginName::literal)).collect();
     // Whether it is the primary is unknown in no role: closed.
     let primary: Vec<_> = databases
         .iter()

@@ -2,7 +2,8 @@ use super::*;
 use crate::{
     decide::Record,
     model::{
-        Database, FailoverMode, Fence, FenceState, GroupName, Login as AppLogin, Management, Mode, SecondaryConnections, SequenceNumber,
+        Database, FailoverMode, Fence, FenceState, GroupName, Login as AppLogin, Management, Mode,
+        SecondaryConnections, SequenceNumber,
         group::{Failover, Pods},
     },
 };

@@ -9,6 +9,7 @@ use crate::{
     model::{DatabaseName, GroupName, name::literal},
     sql::{
         Error,
+        probe::fence_batch,
         statement::{
             name::LINK,
             upgrade::session::{SINCE, foreign},
@@ -48,6 +49,7 @@ impl Look<'_> {
                  FROM sys.sql_logins AS l WHERE {};",
                 carried()
             ),
+            fence_batch(),
         ];
         parts.extend(self.databases.iter().map(inside_batch));
         parts.join("\n")

@@ -10,7 +10,7 @@ use crate::{
     },
     model::{DatabaseName, GroupName, LoginName, Lsn, Mode, ReplicaName, Role},
     sql::{
-        facts::{Cells, upper_hex},
+        facts::{Cells, read_fence, upper_hex},
         hex,
         statement::name::LINK,
     },
@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tiberius::Row;
 
 /// Result sets before those of the databases that are looked into.
-const FIXED: usize = 11;
+const FIXED: usize = 12;
 
 type Sets<'a> = [&'a [Row]; FIXED];
 
@@ -29,8 +29,20 @@ pub fn read(group: &GroupName, answer: &[Vec<Row>]) -> Result<Facts, String> {
     let few = || format!("{} result sets where at least {FIXED} were asked for", answer.len());
     let (fixed, insides) = sets.split_at_checked(FIXED).ok_or_else(few)?;
     let fixed: Sets<'_> = fixed.try_into().map_err(|_| few())?;
-    let [server, certificates, trusted, groups, members, copies, seedings, transfers, databases, sessions, logins] =
-        fixed;
+    let [
+        server,
+        certificates,
+        trusted,
+        groups,
+        members,
+        copies,
+        seedings,
+        transfers,
+        databases,
+        sessions,
+        logins,
+        fence,
+    ] = fixed;
     let mut facts = Facts { server: read_server(server)?, ..Facts::default() };
     read_trust(&mut facts, certificates, trusted)?;
     read_groups(&mut facts, group, groups)?;
@@ -40,6 +52,7 @@ pub fn read(group: &GroupName, answer: &[Vec<Row>]) -> Result<Facts, String> {
     facts.seedings = read_seedings(seedings, transfers)?;
     facts.sessions = read_sessions(sessions)?;
     facts.logins = read_logins(logins)?;
+    facts.fence = read_fence(fence)?;
     read_insides(&mut facts, insides)?;
     Ok(facts)
 }

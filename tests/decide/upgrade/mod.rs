@@ -79,9 +79,11 @@ fn an_upgrade_goes_through_every_step_and_loses_nothing() {
 fn it_waits_for_people_where_they_want_to_be_asked() {
     let mut world = World::new();
     world.wish.manual = [Approval::Start, Approval::Switch, Approval::Retire].into();
-    for (step, approval) in
-        [(Step::ReadyForUpgrade, Approval::Start), (Step::Switching, Approval::Switch), (Step::Soaking, Approval::Retire)]
-    {
+    for (step, approval) in [
+        (Step::ReadyForUpgrade, Approval::Start),
+        (Step::Switching, Approval::Switch),
+        (Step::Soaking, Approval::Retire),
+    ] {
         reaches(&mut world, step);
         (0..40).for_each(|_| goes_on(&mut world));
         assert_eq!(world.step(), step, "nobody approved yet");

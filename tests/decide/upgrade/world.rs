@@ -4,8 +4,8 @@ use quorate::{
     decide::{
         observation::FenceFacts,
         upgrade::{
-            Act, DropAs, Facts, Instance, Mark, Observation, Plan, Record, SqlStep, Step, Which, decide,
-            is_level, is_quiet,
+            Act, DropAs, Facts, Instance, Mark, Observation, Plan, Record, SqlStep, Step, Which, decide, is_level,
+            is_quiet,
             observation::{
                 CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Marks, Member,
                 Server, Session, Trust, trust_of,
@@ -191,7 +191,8 @@ impl World {
         self.keep_fence();
         let (open, on_stage) = (self.is_open(), self.online() == "shop-v2");
         if open && !self.readers && !on_stage {
-            let session = Session { login: "app".into(), transactions: (self.next % 3 == 0).into(), ..Session::default() };
+            let session =
+                Session { login: "app".into(), transactions: (self.next % 3 == 0).into(), ..Session::default() };
             self.sessions.insert(self.next as i64 + 50, session);
         }
         // Whoever is in may write, whatever the fence says to newcomers.
@@ -486,10 +487,7 @@ impl World {
             local: other == side,
             connected: Some(self.seeding.is_some()),
         };
-        let row = LinkDatabase {
-            local: Some(self.copy(side)),
-            remote: (side == PRODUCTION).then(|| self.copy(STAGE)),
-        };
+        let row = LinkDatabase { local: Some(self.copy(side)), remote: (side == PRODUCTION).then(|| self.copy(STAGE)) };
         let facts = LinkFacts {
             id: "link".into(),
             role: if side == PRODUCTION || self.promoted { Role::Primary } else { Role::Secondary },
@@ -519,7 +517,10 @@ impl World {
             self.check(!self.is_open(), "production is open though users left it");
         }
         if self.fence() == Some(FenceState::Kept) {
-            self.check(self.record.as_ref().is_some_and(|record| record.switching), "kept for good before the decision");
+            self.check(
+                self.record.as_ref().is_some_and(|record| record.switching),
+                "kept for good before the decision",
+            );
         }
     }
 

@@ -82,9 +82,16 @@ pub fn config(name: &str, disk: &Disk) -> Config {
 
 pub async fn serve(config: Config, network: Arc<dyn Network>) -> Server {
     let sa_password = PASSWORD.into();
-    Server::start(ServerOptions { config, network, faults: Faults::default(), sa_password, uptime: 1_000, wall: crate::server::wall() })
-        .await
-        .unwrap()
+    Server::start(ServerOptions {
+        config,
+        network,
+        faults: Faults::default(),
+        sa_password,
+        uptime: 1_000,
+        wall: crate::server::wall(),
+    })
+    .await
+    .unwrap()
 }
 
 /// Waits until the values that a query gives, one after the other, are these.
