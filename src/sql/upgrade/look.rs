@@ -204,3 +204,56 @@ END CATCH;",
         literal(&text)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::statement::upgrade::tests::outside;
+
+    fn batch(group: &str, database: &str) -> String {
+        let (group, database) = (GroupName::new(group).unwrap(), DatabaseName::new(database).unwrap());
+        Look { group: &group, databases: &[database].into() }.batch()
+    }
+
+    #[test]
+    fn everything_is_asked_in_one_batch() {
+        insta::assert_snapshot!(batch("orders", "o'rd]ers"));
+    }
+
+    /// The texts that are run by EXEC, as it reads them.
+    fn executed(sql: &str) -> Vec<String> {
+        let starts = sql.match_indices("EXEC (N'");
+        let text = |(at, start): (usize, &str)| {
+            let (mut text, mut rest) = (String::new(), sql[at + start.len()..].chars().peekable());
+            while let Some(c) = rest.next() {
+                if c == '\'' && rest.next_if_eq(&'\'').is_none() {
+                    break;
+                }
+                text.push(c);
+            }
+            text
+        };
+        starts.map(text).collect()
+    }
+
+    #[test]
+    fn no_name_escapes_its_quotes_on_either_level() {
+        let plain = batch("plain", "plain");
+        for evil in ["a] KILL 1; --", "a' KILL 1; --", "a]] KILL 1", "a''') KILL 1; --", "]'; KILL 1; ['"] {
+            let built = batch(evil, evil);
+            assert_eq!(outside(&built), outside(&plain), "{evil}");
+            assert_eq!(executed(&built).len(), 1);
+            assert_eq!(outside(&executed(&built)[0]), outside(&executed(&plain)[0]), "{evil}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_a_sentence() {
+        let (group, databases) = (GroupName::new("orders").unwrap(), BTreeSet::new());
+        let look = Look { group: &group, databases: &databases };
+        for sets in [0, 10, 11] {
+            let answer: Vec<Vec<Row>> = (0..sets).map(|_| Vec::new()).collect();
+            assert!(matches!(look.read(&answer), Err(Error::Lost(_))), "{sets}");
+        }
+    }
+}

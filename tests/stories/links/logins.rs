@@ -6,7 +6,10 @@ use super::{
     is_promoted, mark, promote,
 };
 use quorate::{
-    decide::upgrade::{DropAs, Facts, Mark, SqlStep, observation::LoginFacts},
+    decide::upgrade::{
+        DropAs, Facts, Mark, SqlStep,
+        observation::{Inside, LoginFacts},
+    },
     sql::error::guard,
 };
 use std::collections::BTreeMap;
@@ -106,6 +109,8 @@ async fn only_the_sessions_that_were_seen_are_killed() {
     fleet.client(PRODUCTION[0], "two", APP, "SELECT 1").await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     let facts = fleet.look(PRODUCTION[0]).await;
+    // Who has written and not committed keeps no look waiting.
+    assert!(matches!(facts.databases[&shop()].inside, Some(Inside::Unreadable { number: 1222, .. })));
     let of = |facts: &Facts, name: &str| {
         let found = facts.sessions.iter().find(|(_, session)| session.login == name);
         found.map(|(id, session)| (*id, session.clone()))

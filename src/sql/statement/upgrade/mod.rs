@@ -69,4 +69,4 @@ fn only_where_it_leads(group: &GroupName) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::sql) mod tests;

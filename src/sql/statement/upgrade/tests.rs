@@ -200,7 +200,7 @@ fn steps(evil: &str) -> Vec<SqlStep> {
 }
 
 /// What is left of a batch outside identifiers in brackets and literals in quotes.
-fn outside(sql: &str) -> String {
+pub(in crate::sql) fn outside(sql: &str) -> String {
     let (mut left, mut rest) = (String::new(), sql.chars().peekable());
     while let Some(c) = rest.next() {
         let end = match c {

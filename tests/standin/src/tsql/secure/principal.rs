@@ -13,7 +13,7 @@ use crate::{
         write::setup,
     },
 };
-use rusqlite::{Connection, types::Value as Lite};
+use rusqlite::types::Value as Lite;
 
 /// One change of the tables that hold principals.
 type Change = (String, Vec<(String, Lite)>);
@@ -150,16 +150,18 @@ impl Principals<'_> {
     }
 
     fn schemas(&self) -> SqlResult<Vec<(String, i32)>> {
-        let load = |connection: &Connection| Schema::load(connection);
-        Ok(self.session.on_connection(&self.session.database, load)?.schemas)
+        Ok(self.session.on_connection(&self.session.database, |connection| Schema::load(connection))?.schemas)
     }
 
     /// 15138 (sys.messages)
     fn owns_nothing(&self, user: &str) -> SqlResult<()> {
         let Some(user) = self.security.principal(user).map(|user| user.id) else { return Ok(()) };
         if self.schemas()?.iter().any(|(_, owner)| *owner == user) {
-            let text = "The database principal owns a schema in the database, and cannot be dropped.";
-            return Err(Message::new(15_138, 16, text));
+            return Err(Message::new(
+                15_138,
+                16,
+                "The database principal owns a schema in the database, and cannot be dropped.",
+            ));
         }
         Ok(())
     }
