@@ -2,8 +2,10 @@
 
 use super::*;
 
-/// First line, last line and times of each batch.
-fn cuts(text: &str) -> Vec<(u32, u32, u32)> {
+/// First line, last line and times of a batch.
+type Lines = (u32, u32, u32);
+
+fn cuts(text: &str) -> Vec<Lines> {
     batches("a.sql", text.as_bytes()).unwrap().iter().map(|batch| (batch.first, batch.last, batch.times)).collect()
 }
 
@@ -13,7 +15,7 @@ fn fault(text: &[u8]) -> String {
 
 #[test]
 fn lines_with_go_end_batches() {
-    let table: &[(&str, &[(u32, u32, u32)])] = &[
+    let table: &[(&str, &[Lines])] = &[
         ("", &[]),
         ("GO", &[]),
         ("SELECT 1", &[(1, 1, 1)]),
