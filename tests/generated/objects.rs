@@ -23,6 +23,6 @@ fn services_and_budget_of_three_synchronous_replicas() {
     let group = group("three-synchronous.yaml");
     let mut objects = resources::services(&group);
     objects.push(resources::disruption_budget(&group));
-    objects.extend(resources::route(&group, group.first()));
+    objects.extend(resources::route(&group, group.first(), false));
     insta::assert_snapshot!(yaml(&objects));
 }

@@ -83,7 +83,8 @@ impl Stage {
         };
         let network: Arc<dyn Network> = SimNet::new(1).host("orders-v2-0");
         let sa_password = PASSWORD.into();
-        let options = ServerOptions { config, network, faults: Faults::default(), sa_password, uptime: 1_000 };
+        let (faults, wall) = (Faults::default(), standin::server::wall());
+        let options = ServerOptions { config, network, faults, sa_password, uptime: 1_000, wall };
         let server = Server::start(options).await.unwrap();
         let stage = Self { way: Way { server, tls }, authority, stop: watch::channel(false).0 };
         stage

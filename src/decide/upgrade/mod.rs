@@ -2,7 +2,8 @@
 //!
 //! | File | Steps |
 //! |---|---|
-//! | `prepare.rs` | Preflight to ReadyForUpgrade: production is not touched |
+//! | `preflight.rs` | Preflight: nothing is touched |
+//! | `prepare.rs` | PreparingStage to ReadyForUpgrade: production serves as before |
 //! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
 //! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
 //! | `back.rs` | RollingBack: production gets its writers back |
@@ -12,6 +13,7 @@ mod back;
 mod freeze;
 pub mod observation;
 pub mod plan;
+mod preflight;
 mod prepare;
 mod reason;
 mod record;
@@ -37,7 +39,7 @@ const MARGIN: i64 = 30;
 
 /// The whole policy: what one pass does about what it saw.
 pub fn decide(seen: &Observation) -> Plan {
-    let Some(record) = &seen.record else { return prepare::preflight(seen, 1) };
+    let Some(record) = &seen.record else { return preflight::preflight(seen, 1) };
     if record.step.is_last() {
         return over(seen, record);
     }

@@ -4,17 +4,13 @@ use quorate::{
     decide::{
         observation::FenceFacts,
         upgrade::{
-            Act, DropAs, Facts, Instance, Mark, Observation, Plan, Record, SqlStep, Step, Which, decide, is_level,
-            is_quiet,
-            observation::{
-                CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Marks, Member,
-                Server, Session, Trust, trust_of,
-            },
-            seen::{Answer, Endpoint, Front, Group, Job, Script, Slot},
+            Act, DropAs, Instance, Mark, Plan, Record, SqlStep, Step, Which, decide, is_level, is_quiet,
+            observation::{Marks, Session, trust_of},
+            seen::{Answer, Job, Script},
         },
     },
     model::{
-        ActiveUpgrade, DatabaseName, FenceState, GroupName, Lsn, Mode, ReplicaName, Role, SecondaryConnections,
+        ActiveUpgrade, DatabaseName, FenceState, GroupName, ReplicaName,
         upgrade::{self, Approval, Verification, Wish},
     },
 };
@@ -25,30 +21,30 @@ use std::{
 
 /// Time between two passes, milliseconds.
 pub const TICK: i64 = 250;
-const SIDES: [&str; 2] = ["orders", "orders-v2"];
-const PRODUCTION: usize = 0;
-const STAGE: usize = 1;
+pub const SIDES: [&str; 2] = ["orders", "orders-v2"];
+pub const PRODUCTION: usize = 0;
+pub const STAGE: usize = 1;
 
 /// What one instance has.
 #[derive(Clone, Default)]
-struct Node {
-    up: bool,
-    link: bool,
-    trusts: BTreeSet<String>,
-    trigger: Option<(FenceFacts, i64)>,
+pub struct Node {
+    pub up: bool,
+    pub link: bool,
+    pub trusts: BTreeSet<String>,
+    pub trigger: Option<(FenceFacts, i64)>,
 }
 
 /// One group.
-struct Side {
-    nodes: Vec<Node>,
-    primary: usize,
-    upgrade: Option<ActiveUpgrade>,
+pub struct Side {
+    pub nodes: Vec<Node>,
+    pub primary: usize,
+    pub upgrade: Option<ActiveUpgrade>,
     /// Numbers of the commits it holds.
-    commits: BTreeSet<u64>,
-    marks: Marks,
-    writable: bool,
-    suspended: bool,
-    synchronous: bool,
+    pub commits: BTreeSet<u64>,
+    pub marks: Marks,
+    pub writable: bool,
+    pub suspended: bool,
+    pub synchronous: bool,
 }
 
 /// See the module.
@@ -59,14 +55,14 @@ pub struct World {
     pub job: Job,
     pub script: Script,
     pub answers: Vec<Answer>,
-    sides: [Side; 2],
+    pub sides: [Side; 2],
     /// Seconds of seeding that are left. `None`: the link is not joined.
-    seeding: Option<i64>,
+    pub seeding: Option<i64>,
     /// The side of the stage leads the link.
-    promoted: bool,
-    front: Option<String>,
-    sessions: BTreeMap<i64, Session>,
-    readers: bool,
+    pub promoted: bool,
+    pub front: Option<String>,
+    pub sessions: BTreeMap<i64, Session>,
+    pub readers: bool,
     next: u64,
     /// Commits that users were told of, on production and on the stage.
     pub told: [BTreeSet<u64>; 2],
@@ -76,16 +72,12 @@ pub struct World {
     pub journal: Vec<String>,
 }
 
-fn replica(side: usize, ordinal: usize) -> ReplicaName {
+pub fn replica(side: usize, ordinal: usize) -> ReplicaName {
     ReplicaName::new(format!("{}-{ordinal}", SIDES[side])).unwrap()
 }
 
-fn database() -> DatabaseName {
+pub fn database() -> DatabaseName {
     DatabaseName::new("orders").unwrap()
-}
-
-fn selector(version: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([("app".into(), version.into())])
 }
 
 impl World {
@@ -363,141 +355,6 @@ impl World {
         true
     }
 
-    pub fn observe(&self) -> Observation {
-        let endpoint = |name: &str, version, ready| Endpoint {
-            name: name.into(),
-            selector: Some(selector(version)),
-            ready,
-            pods: 2,
-        };
-        let slot = |side: usize, endpoint| Slot { group: SIDES[side].into(), found: Some(self.group(side)), endpoint };
-        let front = self.front.as_ref().map(|endpoint| Front {
-            selector: selector(if endpoint == "shop-v1" { "v1" } else { "v2" }),
-            ours: true,
-            leads_to: BTreeMap::from([(endpoint.clone(), 2)]),
-        });
-        Observation {
-            at: self.at,
-            wish: self.wish.clone(),
-            record: self.record.clone(),
-            production: slot(PRODUCTION, endpoint("shop-v1", "v1", 2)),
-            stage: slot(STAGE, endpoint("shop-v2", "v2", self.stage_ready)),
-            front,
-            script: self.script.clone(),
-            job: self.job.clone(),
-            answers: if self.step() == Step::Verifying { self.answers.clone() } else { Vec::new() },
-            quiet: 0,
-            level: 0,
-        }
-    }
-
-    fn group(&self, side: usize) -> Group {
-        let state = &self.sides[side];
-        let nodes = state.nodes.iter().enumerate();
-        let replicas = nodes.clone().map(|(ordinal, _)| (replica(side, ordinal), Mode::Synchronous)).collect();
-        let up = nodes.filter(|(_, node)| node.up);
-        Group {
-            name: GroupName::new(SIDES[side]).unwrap(),
-            namespace: "shop".into(),
-            uid: format!("uid of {}", SIDES[side]),
-            ready: true,
-            message: String::new(),
-            databases: 0,
-            secondary_connections: SecondaryConnections::All,
-            upgrade: state.upgrade.clone(),
-            replicas,
-            facts: up.map(|(ordinal, _)| (replica(side, ordinal), self.facts(side, ordinal))).collect(),
-            readers: side == PRODUCTION && self.readers,
-        }
-    }
-
-    fn facts(&self, side: usize, ordinal: usize) -> Facts {
-        let state = &self.sides[side];
-        let (node, leads) = (&state.nodes[ordinal], state.primary == ordinal);
-        let there = side == PRODUCTION || self.seeding == Some(0);
-        let own = CopyFacts { committed: state.commits.last().map(lsn), ..self.copy(side) };
-        let database_facts = DatabaseFacts {
-            state: "ONLINE".into(),
-            writable: leads && state.writable,
-            full_recovery: true,
-            log_chain: true,
-            group: Some(GroupName::new(SIDES[side]).unwrap()),
-            joined: true,
-            own: Some(own),
-            inside: Some(Inside::Read(state.marks.clone())),
-            ..DatabaseFacts::default()
-        };
-        Facts {
-            server: Server {
-                version: "16.0.1".into(),
-                engine_edition: 3,
-                certificate: Some(format!("{side}{ordinal}")),
-                ..Server::default()
-            },
-            group: Some(GroupFacts {
-                id: SIDES[side].into(),
-                role: if leads { Role::Primary } else { Role::Secondary },
-                connected: !leads,
-                members: (0..3).map(|other| (replica(side, other), self.member(side, other))).collect(),
-            }),
-            links: if node.link { self.links(side) } else { BTreeMap::new() },
-            databases: if there { BTreeMap::from([(database(), database_facts)]) } else { BTreeMap::new() },
-            sessions: if side == PRODUCTION && leads { self.sessions.clone() } else { BTreeMap::new() },
-            trusted: node.trusts.iter().map(|key| (key.clone(), self.trust(key))).collect(),
-            fence: node.trigger.as_ref().map(|(facts, _)| facts.clone()),
-            ..Facts::default()
-        }
-    }
-
-    fn trust(&self, key: &str) -> Trust {
-        let names = (0..2).flat_map(|side| (0..3).map(move |ordinal| (side, ordinal)));
-        let mut found = names.filter(|(side, ordinal)| trust_of("shop", &replica(*side, *ordinal)) == key);
-        let certificate = found.next().map(|(side, ordinal)| format!("{side}{ordinal}"));
-        Trust { certificate, admitted: true }
-    }
-
-    fn copy(&self, side: usize) -> CopyFacts {
-        let synchronous = self.sides.iter().all(|side| side.synchronous);
-        let state = match (self.seeding, synchronous) {
-            (Some(0), true) => "SYNCHRONIZED",
-            (Some(0), false) => "SYNCHRONIZING",
-            _ => "NOT SYNCHRONIZING",
-        };
-        CopyFacts { state: state.into(), hardened: self.sides[side].commits.last().map(lsn), ..CopyFacts::default() }
-    }
-
-    fn member(&self, side: usize, _: usize) -> Member {
-        let state = &self.sides[side];
-        let copy = CopyFacts { state: "SYNCHRONIZED".into(), suspended: state.suspended, ..CopyFacts::default() };
-        let there = side == PRODUCTION || self.seeding == Some(0);
-        Member {
-            mode: Mode::Synchronous,
-            connected: true,
-            readable: "ALL".into(),
-            databases: if there { BTreeMap::from([(database(), copy)]) } else { BTreeMap::new() },
-        }
-    }
-
-    fn links(&self, side: usize) -> BTreeMap<GroupName, LinkFacts> {
-        let mode = if self.sides[side].synchronous { Mode::Synchronous } else { Mode::Asynchronous };
-        let member = |other: usize| LinkMember {
-            listener_url: String::new(),
-            mode,
-            automatic_seeding: true,
-            local: other == side,
-            connected: Some(self.seeding.is_some()),
-        };
-        let row = LinkDatabase { local: Some(self.copy(side)), remote: (side == PRODUCTION).then(|| self.copy(STAGE)) };
-        let facts = LinkFacts {
-            id: "link".into(),
-            role: if side == PRODUCTION || self.promoted { Role::Primary } else { Role::Secondary },
-            connected: true,
-            members: (0..2).map(|other| (GroupName::new(SIDES[other]).unwrap(), member(other))).collect(),
-            databases: BTreeMap::from([(database(), row)]),
-        };
-        BTreeMap::from([(quorate::decide::upgrade::link_name("u"), facts)])
-    }
-
     /// Fails with the whole journal.
     pub fn fail(&self, what: &str) -> ! {
         panic!("{}\n{:#?}\nfailed: {what}", self.journal.join("\n"), self.record)
@@ -527,8 +384,4 @@ impl World {
     pub fn approve(&mut self, approval: Approval) {
         self.wish.approved.insert(approval);
     }
-}
-
-fn lsn(commit: &u64) -> Lsn {
-    Lsn::new(&commit.to_string()).unwrap()
 }

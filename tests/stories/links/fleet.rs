@@ -343,6 +343,7 @@ async fn start(net: &SimNet, pod: &str, tls: TlsSettings) -> Server {
         faults: Faults::default(),
         sa_password: ADMIN.into(),
         uptime: 600_000,
+        wall: standin::server::wall(),
     };
     let server = Server::start(options).await.unwrap();
     let listener = network.listen(1433).await.unwrap();

@@ -1,0 +1,186 @@
+//! Preflight: queries only, and everything that is missing in one answer, each with its remedy.
+
+use super::{
+    Act, Facts, Inputs, Observation, Plan, Reason, Record, Step,
+    seen::{Group, Script, Slot},
+};
+use crate::model::{DatabaseName, SecondaryConnections};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Editions with distributed availability groups: Enterprise, Developer, Evaluation (SQL Server docs, "Distributed
+/// availability groups").
+const ENTERPRISE: i64 = 3;
+
+/// Queries only.
+pub fn preflight(seen: &Observation, attempt: u32) -> Plan {
+    let problems = problems(seen);
+    if let Some(busy) = busy(seen) {
+        return Plan::new(Step::Preflight, Reason::GroupBusy, busy);
+    }
+    if !problems.is_empty() {
+        let message = problems.join("; ");
+        return Plan::new(Step::Preflight, Reason::PreflightFailed, message).recheck(Duration::from_secs(3));
+    }
+    let (Some(production), Some(stage), Script::Ready(hash)) =
+        (&seen.production.found, &seen.stage.found, &seen.script)
+    else {
+        return Plan::new(Step::Preflight, Reason::Checking, "looking at both groups");
+    };
+    let databases = databases(production);
+    let inputs =
+        Inputs { production: production.uid.clone(), stage: stage.uid.clone(), databases, script: hash.clone() };
+    let record = Record::first(attempt, inputs, seen.at);
+    Plan::new(Step::PreparingStage, Reason::Linking, "every check passed")
+        .wave([Act::Record(Box::new(record))])
+        .recheck(Duration::ZERO)
+}
+
+/// Databases of production's group.
+pub fn databases(production: &Group) -> BTreeSet<DatabaseName> {
+    let primary = production.primary().map(|(_, facts)| facts);
+    let all = primary.into_iter().flat_map(|facts| &facts.databases);
+    all.filter(|(_, facts)| facts.group.as_ref() == Some(&production.name)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Another upgrade has one of the groups.
+fn busy(seen: &Observation) -> Option<String> {
+    let groups = [&seen.production, &seen.stage].into_iter().filter_map(|slot| slot.found.as_ref());
+    let mut others = groups.filter_map(|group| {
+        let upgrade = group.upgrade.as_ref().filter(|upgrade| upgrade.uid != seen.wish.uid)?;
+        Some(format!(
+            "AvailabilityGroup {} takes part in RollingUpgrade {} of namespace {}; wait until that is over, or delete it",
+            group.name, upgrade.name, upgrade.namespace
+        ))
+    });
+    others.next()
+}
+
+/// Everything that is missing, each with its remedy.
+fn problems(seen: &Observation) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (slot, field) in [(&seen.production, "spec.production"), (&seen.stage, "spec.stage")] {
+        problems.extend(slot_problems(slot, field));
+    }
+    if let Some(production) = &seen.production.found {
+        problems.extend(production_problems(production));
+    }
+    if let (Some(production), Some(stage)) = (&seen.production.found, &seen.stage.found) {
+        problems.extend(stage_problems(production, stage));
+    }
+    if let (Some(old), Some(new)) = (&seen.production.endpoint.selector, &seen.stage.endpoint.selector)
+        && !old.is_empty()
+        && old == new
+    {
+        let [old, new] = [&seen.production.endpoint.name, &seen.stage.endpoint.name];
+        problems.push(format!(
+            "spec.stage.endpoint: Services {old} and {new} select the same pods; give each version a label of its own"
+        ));
+    }
+    match &seen.script {
+        Script::Wrong(why) => problems.push(format!("spec.script: {why}")),
+        Script::Unknown => problems.push("spec.script was not read yet; wait".into()),
+        Script::Ready(_) => {}
+    }
+    if seen.front.as_ref().is_some_and(|front| !front.ours) {
+        problems
+            .push("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it".into());
+    }
+    problems
+}
+
+fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &slot.found {
+        None => problems.push(format!(
+            "{field}.availabilityGroup: AvailabilityGroup {} does not exist in this namespace; apply it",
+            slot.group
+        )),
+        Some(group) if !group.ready => {
+            problems.push(format!("{field}.availabilityGroup: {} is not ready: {}; wait", slot.group, group.message));
+        }
+        Some(group) if !group.silent().is_empty() => {
+            let silent = group.silent().join(", ");
+            problems.push(format!("{field}.availabilityGroup: {silent} did not answer; start what is missing"));
+        }
+        Some(_) => {}
+    }
+    match &slot.endpoint.selector {
+        None => problems.push(format!(
+            "{field}.endpoint: Service {} does not exist in this namespace; apply it",
+            slot.endpoint.name
+        )),
+        Some(selector) if selector.is_empty() => problems
+            .push(format!("{field}.endpoint: Service {} selects nothing; give it a selector", slot.endpoint.name)),
+        Some(_) => {}
+    }
+    problems
+}
+
+fn production_problems(group: &Group) -> Vec<String> {
+    let mut problems = Vec::new();
+    if group.secondary_connections != SecondaryConnections::All {
+        problems.push(format!(
+            "spec.production.availabilityGroup: {} has secondaryConnections other than All, so that nobody could read while it is read-only; set it to All",
+            group.name
+        ));
+    }
+    if group.with_data().count() < 2 {
+        problems
+            .push(format!("spec.production.availabilityGroup: {} has no secondary to read from; add one", group.name));
+    }
+    let Some((primary, facts)) = group.primary() else { return problems };
+    for (name, database) in &facts.databases {
+        let ours = database.group.as_ref() == Some(&group.name);
+        if !ours {
+            problems.push(format!(
+                "database {name} on {primary} is outside the group, and its writers would be kept out, too; move it to another instance"
+            ));
+        } else if !(database.full_recovery && database.log_chain && database.writable) {
+            problems
+                .push(format!("database {name} on {primary} is not writable with FULL recovery and a log chain; wait"));
+        }
+    }
+    if databases(group).is_empty() {
+        problems.push(format!("spec.production.availabilityGroup: {} has no databases; add one", group.name));
+    }
+    problems
+}
+
+fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
+    let mut problems = Vec::new();
+    if stage.databases > 0 {
+        problems.push(format!(
+            "spec.stage.availabilityGroup: {} has databases in its spec, and gets production's; remove spec.databases there",
+            stage.name
+        ));
+    }
+    let major = |facts: &Facts| facts.server.version.split('.').next().unwrap_or_default().to_string();
+    let of = |group: &Group| group.primary().map(|(_, facts)| major(facts));
+    if let (Some(old), Some(new)) = (of(production), of(stage))
+        && old != new
+    {
+        problems.push(format!(
+            "spec.stage.availabilityGroup: {} runs version {new} and production version {old}; automatic seeding needs the same (946); set the same image",
+            stage.name
+        ));
+    }
+    for group in [production, stage] {
+        for (name, facts) in
+            group.facts.iter().filter(|(name, _)| group.replicas.get(*name).is_some_and(|m| m.holds_data()))
+        {
+            if facts.server.engine_edition != ENTERPRISE {
+                problems.push(format!(
+                    "{name} is of edition {}, which has no distributed availability groups; use Enterprise or Developer",
+                    facts.server.edition
+                ));
+            }
+        }
+    }
+    let foreign = stage.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
+    for (name, database) in foreign {
+        problems.push(format!(
+            "{name} of the stage has a database {database} already; drop it there, the stage gets production's"
+        ));
+    }
+    problems
+}

@@ -1,0 +1,160 @@
+//! What a look at the two groups shows.
+
+use super::world::{PRODUCTION, SIDES, STAGE, World, database, replica};
+use quorate::{
+    decide::upgrade::{
+        Facts, Observation, Step,
+        observation::{
+            CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Member, Server, Trust,
+            trust_of,
+        },
+        seen::{Endpoint, Front, Group, Slot},
+    },
+    model::{GroupName, Lsn, Mode, Role, SecondaryConnections},
+};
+use std::collections::BTreeMap;
+
+fn selector(version: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("app".into(), version.into())])
+}
+
+impl World {
+    pub fn observe(&self) -> Observation {
+        let endpoint = |name: &str, version, ready| Endpoint {
+            name: name.into(),
+            selector: Some(selector(version)),
+            ready,
+            pods: 2,
+        };
+        let slot = |side: usize, endpoint| Slot { group: SIDES[side].into(), found: Some(self.group(side)), endpoint };
+        let front = self.front.as_ref().map(|endpoint| Front {
+            selector: selector(if endpoint == "shop-v1" { "v1" } else { "v2" }),
+            ours: true,
+            leads_to: BTreeMap::from([(endpoint.clone(), 2)]),
+        });
+        Observation {
+            at: self.at,
+            wish: self.wish.clone(),
+            record: self.record.clone(),
+            production: slot(PRODUCTION, endpoint("shop-v1", "v1", 2)),
+            stage: slot(STAGE, endpoint("shop-v2", "v2", self.stage_ready)),
+            front,
+            script: self.script.clone(),
+            job: self.job.clone(),
+            answers: if self.step() == Step::Verifying { self.answers.clone() } else { Vec::new() },
+            quiet: 0,
+            level: 0,
+        }
+    }
+
+    fn group(&self, side: usize) -> Group {
+        let state = &self.sides[side];
+        let nodes = state.nodes.iter().enumerate();
+        let replicas = nodes.clone().map(|(ordinal, _)| (replica(side, ordinal), Mode::Synchronous)).collect();
+        let up = nodes.filter(|(_, node)| node.up);
+        Group {
+            name: GroupName::new(SIDES[side]).unwrap(),
+            namespace: "shop".into(),
+            uid: format!("uid of {}", SIDES[side]),
+            ready: true,
+            message: String::new(),
+            databases: 0,
+            secondary_connections: SecondaryConnections::All,
+            upgrade: state.upgrade.clone(),
+            replicas,
+            facts: up.map(|(ordinal, _)| (replica(side, ordinal), self.facts(side, ordinal))).collect(),
+            readers: side == PRODUCTION && self.readers,
+        }
+    }
+
+    fn facts(&self, side: usize, ordinal: usize) -> Facts {
+        let state = &self.sides[side];
+        let (node, leads) = (&state.nodes[ordinal], state.primary == ordinal);
+        let there = side == PRODUCTION || self.seeding == Some(0);
+        let own = CopyFacts { committed: state.commits.last().map(lsn), ..self.copy(side) };
+        let database_facts = DatabaseFacts {
+            state: "ONLINE".into(),
+            writable: leads && state.writable,
+            full_recovery: true,
+            log_chain: true,
+            group: Some(GroupName::new(SIDES[side]).unwrap()),
+            joined: true,
+            own: Some(own),
+            inside: Some(Inside::Read(state.marks.clone())),
+            ..DatabaseFacts::default()
+        };
+        Facts {
+            server: Server {
+                version: "16.0.1".into(),
+                engine_edition: 3,
+                certificate: Some(format!("{side}{ordinal}")),
+                ..Server::default()
+            },
+            group: Some(GroupFacts {
+                id: SIDES[side].into(),
+                role: if leads { Role::Primary } else { Role::Secondary },
+                connected: !leads,
+                members: (0..3).map(|other| (replica(side, other), self.member(side, other))).collect(),
+            }),
+            links: if node.link { self.links(side) } else { BTreeMap::new() },
+            databases: if there { BTreeMap::from([(database(), database_facts)]) } else { BTreeMap::new() },
+            sessions: if side == PRODUCTION && leads { self.sessions.clone() } else { BTreeMap::new() },
+            trusted: node.trusts.iter().map(|key| (key.clone(), self.trust(key))).collect(),
+            fence: node.trigger.as_ref().map(|(facts, _)| facts.clone()),
+            ..Facts::default()
+        }
+    }
+
+    fn trust(&self, key: &str) -> Trust {
+        let names = (0..2).flat_map(|side| (0..3).map(move |ordinal| (side, ordinal)));
+        let mut found = names.filter(|(side, ordinal)| trust_of("shop", &replica(*side, *ordinal)) == key);
+        let certificate = found.next().map(|(side, ordinal)| format!("{side}{ordinal}"));
+        Trust { certificate, admitted: true }
+    }
+
+    fn copy(&self, side: usize) -> CopyFacts {
+        let synchronous = self.sides.iter().all(|side| side.synchronous);
+        let state = match (self.seeding, synchronous) {
+            (Some(0), true) => "SYNCHRONIZED",
+            (Some(0), false) => "SYNCHRONIZING",
+            _ => "NOT SYNCHRONIZING",
+        };
+        CopyFacts { state: state.into(), hardened: self.sides[side].commits.last().map(lsn), ..CopyFacts::default() }
+    }
+
+    fn member(&self, side: usize, _: usize) -> Member {
+        let state = &self.sides[side];
+        let copy = CopyFacts { state: "SYNCHRONIZED".into(), suspended: state.suspended, ..CopyFacts::default() };
+        let there = side == PRODUCTION || self.seeding == Some(0);
+        Member {
+            mode: Mode::Synchronous,
+            connected: true,
+            readable: "ALL".into(),
+            databases: if there { BTreeMap::from([(database(), copy)]) } else { BTreeMap::new() },
+        }
+    }
+
+    fn links(&self, side: usize) -> BTreeMap<GroupName, LinkFacts> {
+        let mode = if self.sides[side].synchronous { Mode::Synchronous } else { Mode::Asynchronous };
+        let member = |other: usize| LinkMember {
+            listener_url: String::new(),
+            mode,
+            automatic_seeding: true,
+            local: other == side,
+            connected: Some(self.seeding.is_some()),
+        };
+        let row = LinkDatabase { local: Some(self.copy(side)), remote: (side == PRODUCTION).then(|| self.copy(STAGE)) };
+        let facts = LinkFacts {
+            id: "link".into(),
+            role: if side == PRODUCTION || self.promoted { Role::Primary } else { Role::Secondary },
+            connected: true,
+            members: (0..2).map(|other| (GroupName::new(SIDES[other]).unwrap(), member(other))).collect(),
+            databases: BTreeMap::from([(database(), row)]),
+        };
+        BTreeMap::from([(quorate::decide::upgrade::link_name("u"), facts)])
+    }
+}
+
+fn lsn(commit: &u64) -> Lsn {
+    Lsn::new(&commit.to_string()).unwrap()
+}
