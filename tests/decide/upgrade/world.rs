@@ -184,14 +184,14 @@ impl World {
         let (open, on_stage) = (self.is_open(), self.online() == "shop-v2");
         if open && !self.readers && !on_stage {
             let session =
-                Session { login: "app".into(), transactions: (self.next % 3 == 0).into(), ..Session::default() };
+                Session { login: "app".into(), transactions: self.next.is_multiple_of(3).into(), ..Session::default() };
             self.sessions.insert(self.next as i64 + 50, session);
         }
         // Whoever is in may write, whatever the fence says to newcomers.
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids.into_iter().take(2) {
             self.commit(PRODUCTION);
-            if self.next % 5 == 0 {
+            if self.next.is_multiple_of(5) {
                 self.sessions.remove(&id);
             }
         }
