@@ -25,7 +25,8 @@ fn leaving(view: &View<'_>) -> Option<Plan> {
     // Once: when the gate elected the same replica again, the pod goes and the ordinary road takes over.
     let tried = view.record.planned && view.record.from.as_ref() == Some(primary);
     let goes = own.pod.deleting || !own.wanted;
-    if !goes || tried || view.record.state != ElectionState::Settled {
+    // Where too few answer to elect anybody, the primary serves until its pod goes.
+    if !goes || tried || view.record.state != ElectionState::Settled || !view.enough_answer() {
         return None;
     }
     let wanted = |name: &&ReplicaName| view.seen.replicas.get(*name).is_some_and(|replica| replica.wanted);
@@ -116,6 +117,9 @@ fn illegal(view: &View<'_>, target: Option<&ReplicaName>) -> Option<String> {
         Some(target) if !ready.contains(&target.as_str()) => {
             let list = if ready.is_empty() { "none".into() } else { ready.join(", ") };
             Some(format!("{target} is not a synchronous replica with every database SYNCHRONIZED; ready now: {list}"))
+        }
+        _ if !view.enough_answer() => {
+            Some(format!("too few voters answer to elect anybody: {}; start what is missing", view.count_in_words()))
         }
         None if ready.is_empty() => Some("no synchronous secondary has every database SYNCHRONIZED".into()),
         _ if (ready.len() as u32) < commit_quorum::wanted(view) => Some(format!(
