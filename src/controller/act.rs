@@ -204,11 +204,12 @@ impl Actor<'_> {
     async fn answers(&mut self, wave: &[Step], memory: &mut Memory) -> Vec<Answer> {
         let mut recorded = BTreeMap::new();
         for (at, step) in wave.iter().enumerate() {
-            match step {
-                Step::Record(record) => drop(recorded.insert(at, self.writes.record(record).await)),
-                Step::SetUpgrade(upgrade) => drop(recorded.insert(at, self.writes.upgrade(upgrade.as_deref()).await)),
-                _ => {}
-            }
+            let answer = match step {
+                Step::Record(record) => self.writes.record(record).await,
+                Step::SetUpgrade(upgrade) => self.writes.upgrade(upgrade.as_deref()).await,
+                _ => continue,
+            };
+            recorded.insert(at, answer);
         }
         let mut mine = std::mem::take(&mut memory.running);
         let (writes, seen) = (&*self.writes, self.seen);

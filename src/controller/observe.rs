@@ -97,6 +97,7 @@ pub async fn observe(
         instances.look_at_log_backups(&record.primary, memory).await;
     }
     remember_containers(sight, memory);
+    let upgrade = upgrade_of(object);
     let known = replicas(group, record.as_ref(), memory);
     let replicas = known.iter().map(|(name, mode)| (name.clone(), replica(name, *mode, group, stores, sight, memory)));
     let mut seen = Observation {
@@ -112,8 +113,8 @@ pub async fn observe(
         since_unplanned: since_unplanned(object, wall),
         failover: None,
         commit_quorum_refused: memory.commit_quorum_refused.clone(),
-        upgrade: upgrade_of(object),
-        upgrade_gone: memory.upgrade_gone.is_some() && memory.upgrade_gone == upgrade_of(object).map(|it| it.uid),
+        upgrade_gone: upgrade.as_ref().is_some_and(|upgrade| memory.upgrade_gone.as_ref() == Some(&upgrade.uid)),
+        upgrade,
         request: sight.request.as_ref().map(|request| request_of(request, wall)),
         passwords: memory.access.as_ref().map(|access| access.version.clone()).unwrap_or_default(),
         certificates: memory.kept.clone().unwrap_or_default(),
@@ -314,7 +315,8 @@ pub fn record_of(object: &AvailabilityGroup) -> Option<Record> {
     }
 }
 
-fn upgrade_of(object: &AvailabilityGroup) -> Option<ActiveUpgrade> {
+/// The upgrade that a group takes part in, as its status says.
+pub fn upgrade_of(object: &AvailabilityGroup) -> Option<ActiveUpgrade> {
     object.status.as_ref()?.upgrade.as_ref().map(api::upgrade_from_status)
 }
 

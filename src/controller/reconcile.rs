@@ -110,9 +110,10 @@ pub async fn pass(shared: &Shared, key: &Key, bell: &Bell, memory: &mut Memory) 
 /// Whether the upgrade that a group takes part in still exists: nobody else lifts a fence whose upgrade was deleted. One
 /// that is kept stays without it.
 async fn ask_about_upgrade(shared: &Shared, object: &AvailabilityGroup, memory: &mut Memory) {
-    let upgrade = object.status.as_ref().and_then(|status| status.upgrade.as_ref()).map(api::upgrade_from_status);
     let lasts = |fence: &Fence| fence.state != FenceState::Kept;
-    let Some(upgrade) = upgrade.filter(|upgrade| upgrade.fence.as_ref().is_none_or(lasts)) else { return };
+    let Some(upgrade) = observe::upgrade_of(object).filter(|upgrade| upgrade.fence.as_ref().is_none_or(lasts)) else {
+        return;
+    };
     if memory.upgrade_asked.is_some_and(|at| at.elapsed() < UPGRADE) {
         return;
     }

@@ -56,7 +56,7 @@ pub fn work(view: &View<'_>) -> Work {
     let Some(upgrade) = &seen.upgrade else { return orphans(view) };
     let wanted = wanted(seen);
     let databases = databases(view);
-    let differing = replicas(view).filter(|(_, facts)| differs(facts, wanted, &databases));
+    let differing = replicas(view).into_iter().filter(|(_, facts)| differs(facts, wanted, &databases));
     for (name, _) in differing {
         let step = Step::SetFence {
             replica: name.clone(),
@@ -73,7 +73,7 @@ pub fn work(view: &View<'_>) -> Work {
     let lifted = wanted.is_none() && upgrade.fence.is_some();
     let clear = seen.facts(primary).is_some_and(|facts| facts.fence.is_none());
     if lifted && clear && !seen.routed.readers {
-        let readers = replicas(view).filter(|(name, _)| *name != primary);
+        let readers = replicas(view).into_iter().filter(|(name, _)| *name != primary);
         let [ends, forgets] = &mut work.at_last;
         ends.extend(readers.map(|(name, _)| Step::EndSessions { replica: name.clone() }));
         let rest = (!seen.upgrade_gone).then(|| crate::model::ActiveUpgrade { fence: None, ..upgrade.clone() });
@@ -86,7 +86,7 @@ pub fn work(view: &View<'_>) -> Work {
 
 /// Triggers on replicas that were away when the fence was lifted.
 fn orphans(view: &View<'_>) -> Work {
-    let left = replicas(view).filter(|(_, facts)| facts.fence.is_some());
+    let left = replicas(view).into_iter().filter(|(_, facts)| facts.fence.is_some());
     let step = |(name, _): (&ReplicaName, _)| Step::SetFence {
         replica: name.clone(),
         fence: None,
@@ -97,11 +97,9 @@ fn orphans(view: &View<'_>) -> Work {
 }
 
 /// Replicas with data that answer.
-fn replicas<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a ReplicaName, &'a Facts)> {
-    let seen = view.seen;
-    let with_data = move |name: &ReplicaName| mode_of(&View { seen, record: view.record }, name).holds_data();
-    let with_data: BTreeSet<_> = seen.replicas.keys().filter(|name| with_data(name)).collect();
-    seen.members().filter(move |(name, ..)| with_data.contains(name)).map(|(name, facts, _)| (name, facts))
+fn replicas<'a>(view: &View<'a>) -> Vec<(&'a ReplicaName, &'a Facts)> {
+    let members = view.seen.members().filter(|(name, ..)| mode_of(view, name).holds_data());
+    members.map(|(name, facts, _)| (name, facts)).collect()
 }
 
 /// Databases by whose role a trigger tells the primary: those of the group, as its primary knows them.

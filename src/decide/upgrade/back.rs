@@ -71,7 +71,7 @@ pub fn roll(view: &View<'_>) -> Plan {
         let release = Act::Claim(Which::Production, None);
         return view.wait(Reason::RollingBack, "production takes part no more").wave([release]).recheck(super::SOON);
     }
-    let drop = release::stage_primary(view).map(|primary| {
+    let drop = view.stage.primary().map(|(primary, _)| {
         Act::Sql(SqlStep::DropRunner {
             at: at(view.stage, primary),
             attempt: release::attempt(view),

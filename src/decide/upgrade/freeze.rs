@@ -3,7 +3,7 @@
 use super::{
     Act, DropAs, Facts, Mark, Observation, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
-    observation::{LinkDatabase, LinkFacts},
+    observation::{LinkDatabase, LinkFacts, Session},
     seen::Group,
 };
 use crate::model::{DatabaseName, FenceState, GroupName, Mode, ReplicaName, Role};
@@ -40,14 +40,10 @@ fn view(seen: &Observation) -> Option<View<'_>> {
 }
 
 /// Sessions of others on production's primary that the fence does not let in.
-fn foreign(view: &View<'_>) -> BTreeMap<i64, (String, i64, bool)> {
+fn foreign<'a>(view: &View<'a>) -> BTreeMap<i64, &'a Session> {
     let allowed = |login: &str| view.seen.wish.allowed.iter().any(|name| name.as_str().eq_ignore_ascii_case(login));
-    let primary = view.production.primary();
-    let sessions = primary.into_iter().flat_map(|(_, facts)| &facts.sessions);
-    sessions
-        .filter(|(_, session)| !allowed(&session.login))
-        .map(|(id, session)| (*id, (session.since.clone(), session.transactions, session.rolling_back)))
-        .collect()
+    let sessions = view.production.primary().into_iter().flat_map(|(_, facts)| &facts.sessions);
+    sessions.filter(|(_, session)| !allowed(&session.login)).map(|(id, session)| (*id, session)).collect()
 }
 
 /// The fence is closed and everybody who could write is gone.
@@ -73,12 +69,12 @@ pub fn fence(view: &View<'_>) -> Plan {
         };
     }
     let drained = view.seen.at - view.record.since >= view.seen.wish.drain.as_millis() as i64;
-    let open = foreign.values().filter(|(_, transactions, _)| *transactions > 0).count();
+    let open = foreign.values().filter(|session| session.transactions > 0).count();
     // An idle session could begin to write at any moment; only open transactions are waited for.
     let sessions: BTreeMap<_, _> = foreign
         .iter()
-        .filter(|(_, (_, transactions, rolling_back))| !rolling_back && (drained || *transactions == 0))
-        .map(|(id, (since, ..))| (*id, since.clone()))
+        .filter(|(_, session)| !session.rolling_back && (drained || session.transactions == 0))
+        .map(|(id, session)| (*id, session.since.clone()))
         .collect();
     let message = format!("{} sessions are left on {primary}, {open} of them with open transactions", foreign.len());
     let kill = SqlStep::KillSessions { at: at(view.production, primary), sessions: sessions.clone() };

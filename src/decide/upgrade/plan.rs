@@ -61,7 +61,7 @@ pub enum Mark {
 
 impl Mark {
     /// Name of the property.
-    pub fn property(self) -> &'static str {
+    pub const fn property(self) -> &'static str {
         match self {
             Self::Barrier => "quorate_barrier",
             Self::Stage => "quorate_stage",

@@ -6,7 +6,7 @@ use super::{
     seen::{Answer, Job},
 };
 use crate::model::{
-    ActiveUpgrade, DatabaseName, FenceState, ReplicaName,
+    ActiveUpgrade, DatabaseName, FenceState,
     upgrade::{Approval, Script},
 };
 
@@ -193,9 +193,4 @@ pub fn retire(view: &View<'_>) -> Plan {
     }
     let message = "manifests of the old version may be removed; its group stays fenced";
     view.next(Step::Succeeded, Reason::Retired, message).wave([Act::Announce(Reason::Retired, message.into())])
-}
-
-/// The stage's primary, for what needs no more than that.
-pub fn stage_primary<'a>(view: &View<'a>) -> Option<&'a ReplicaName> {
-    view.stage.primary().map(|(name, _)| name)
 }

@@ -36,13 +36,15 @@ pub use run::{Order, run};
 pub use split::{Batch, Fault};
 pub use statements::set;
 
+use crate::decide::upgrade::Mark;
+
 /// `program_name` of the runner's session: by it whoever starts a runner finds what is left of an earlier one.
 pub const PROGRAM: &str = "quorate-script";
 /// Extended property that holds the barrier token.
-pub const BARRIER: &str = "quorate_barrier";
+pub const BARRIER: &str = Mark::Barrier.property();
 /// Extended property that holds the attempt, on the promoted stage alone: each attempt of each upgrade has its own.
-pub const STAGE: &str = "quorate_stage";
+pub const STAGE: &str = Mark::Stage.property();
 /// What the name of a journal entry begins with.
 pub const JOURNAL: &str = "quorate_file:";
 /// Extended property that holds the completion token.
-pub const DONE: &str = "quorate_script_done";
+pub const DONE: &str = Mark::Completion.property();
