@@ -87,11 +87,11 @@ pub fn leave_database(group: &Arc<Group>, shared: &Arc<Shared>, name: &str, rest
         id
     };
     if let Some(database) = shared.database(name) {
-        database.throw_out();
-        if !restoring {
-            database.redo(database.end())?;
+        if restoring {
+            database.set_owner(None);
+        } else {
+            database.stand_alone()?;
         }
-        database.set_owner(None);
     }
     shared.set_restoring(name, restoring.then(|| id.unwrap_or_default()))
 }
@@ -249,7 +249,7 @@ pub async fn add_databases(shared: &Arc<Shared>, group: &Arc<Group>, names: Vec<
     for name in names {
         let database = database_to_add(shared, group, &name)?;
         add_database(shared, group, database.name()).await?;
-        database.set_owner(Some(super::primary::owner(group)));
+        database.join(super::primary::owner(group));
         group.reconcile();
     }
     Ok(())

@@ -72,6 +72,10 @@ impl Owner for GroupOwner {
                     if self.0.role_of_databases(&state) != Role::Primary || state.reign != reign {
                         return Err(not_in_role(database));
                     }
+                    if !state.copy.local.contains(database) {
+                        // It has left the group, with what is in its log.
+                        return Ok(());
+                    }
                     let here = is_acknowledged(&state, &self.0.me, database, lsn);
                     drop(state);
                     let there = |link: &Arc<Group>| is_acknowledged(&link.state(), &link.me, database, lsn);

@@ -134,7 +134,9 @@ impl Group {
             // A member that has only just connected has not said yet how far it is: it stays until it does or goes.
             return true;
         }
-        let end = self.instance().ok().and_then(|shared| shared.database(name)).map(|database| database.end());
+        // Until the group owns it, commits wait for nobody.
+        let copy = self.instance().ok().and_then(|shared| shared.database(name)).filter(|copy| copy.is_owned());
+        let end = copy.map(|database| database.end());
         end.is_some() && entry.hardened.get(name).copied() == end
     }
 }

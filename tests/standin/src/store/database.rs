@@ -108,10 +108,29 @@ impl Database {
         &self.name
     }
 
-    /// Hands it to a group, or takes it away.
+    /// Hands it to a group, or takes it away, where another replica's log counts or may count.
     pub fn set_owner(&self, owner: Option<Arc<dyn Owner>>) {
         *lock(&self.owner) = owner;
         self.throw_out();
+    }
+
+    /// It serves, and joins a group: transactions that are open in it go on, and commit as the group demands.
+    pub fn join(&self, owner: Arc<dyn Owner>) {
+        *lock(&self.owner) = Some(owner);
+    }
+
+    /// It leaves its group and goes on alone with everything in its log.
+    pub fn stand_alone(&self) -> SqlResult<()> {
+        let mut files = lock(&self.files);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        *lock(&self.owner) = None;
+        let end = files.log.end();
+        self.commit_upto(&mut files, end)
+    }
+
+    /// Whether a group owns it.
+    pub fn is_owned(&self) -> bool {
+        self.owner().is_some()
     }
 
     /// Whether a transaction is open in it.
@@ -119,7 +138,7 @@ impl Database {
         self.writer.try_lock().is_err()
     }
 
-    fn owner(&self) -> Option<Arc<dyn Owner>> {
+    pub(super) fn owner(&self) -> Option<Arc<dyn Owner>> {
         lock(&self.owner).clone()
     }
 
@@ -168,7 +187,12 @@ impl Database {
         if admitted != reign {
             return Err(lost(&self.name));
         }
-        let files = lock(&self.files);
+        let mut files = lock(&self.files);
+        // A record of a transaction that was thrown out while it committed: the next one must not follow on it unapplied.
+        if files.applied < files.log.end() {
+            let end = files.log.end();
+            self.commit_upto(&mut files, end)?;
+        }
         let generation = self.generation.load(Ordering::SeqCst);
         files.write.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
         drop(files);
@@ -291,12 +315,15 @@ impl Database {
 
     /// Commits records up to `lsn` in SQLite.
     pub fn redo(&self, lsn: u64) -> SqlResult<()> {
-        let mut files = lock(&self.files);
+        self.commit_upto(&mut lock(&self.files), lsn)
+    }
+
+    fn commit_upto(&self, files: &mut Files, lsn: u64) -> SqlResult<()> {
         if !files.write.is_autocommit() {
             let _ = files.write.execute_batch("ROLLBACK");
         }
         files.redo(lsn).map_err(sqlite)?;
-        self.checkpoint(&mut files).map_err(|error| Message::new(823, 24, error.to_string()))
+        self.checkpoint(files).map_err(|error| Message::new(823, 24, error.to_string()))
     }
 
     /// Cuts the log after `lsn`, which nobody acknowledged. Error: it reaches into what is committed here.
@@ -359,45 +386,4 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn log_name(database: &str) -> String {
     format!("{database}.log")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn with_one_row_and_one_that_is_open(disk: &Disk) -> (Arc<Database>, Transaction) {
-        let database = Database::open(disk, "shop", true).unwrap();
-        for sql in ["CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)"] {
-            let mut transaction = database.begin().await.unwrap();
-            transaction.execute(sql, &[]).await.unwrap();
-            transaction.commit().await.unwrap();
-        }
-        let mut open = database.begin().await.unwrap();
-        open.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
-        (database, open)
-    }
-
-    #[tokio::test]
-    async fn an_image_holds_what_is_committed_while_a_transaction_is_open() {
-        let disk = Disk::memory();
-        let (database, open) = with_one_row_and_one_that_is_open(&disk).await;
-        let (lsn, fork, bytes) = database.image().unwrap();
-        open.commit().await.unwrap();
-        let copy = Database::open(&Disk::memory(), "shop", true).unwrap();
-        copy.seed(lsn, fork, bytes).unwrap();
-        let ids =
-            |database: Arc<Database>| async move { database.query("SELECT id FROM t", &[]).await.unwrap().rows.len() };
-        assert_eq!((ids(copy).await, ids(database).await), (1, 2));
-    }
-
-    #[tokio::test]
-    async fn a_log_is_truncated_while_a_transaction_is_open_and_what_was_committed_survives() {
-        let disk = Disk::memory();
-        let (database, open) = with_one_row_and_one_that_is_open(&disk).await;
-        database.truncate_log(u64::MAX).unwrap();
-        assert_eq!((database.truncated(), database.records_after(0, 10).len()), (2, 0));
-        open.commit().await.unwrap();
-        let again = Database::open(&disk, "shop", true).unwrap();
-        assert_eq!(again.query("SELECT id FROM t", &[]).await.unwrap().rows.len(), 2);
-    }
 }

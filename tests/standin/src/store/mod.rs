@@ -5,4 +5,6 @@ pub mod disk;
 mod files;
 mod image;
 pub mod log;
+#[cfg(test)]
+mod tests;
 pub mod transaction;

@@ -101,6 +101,7 @@ impl Transaction {
             self.open = false;
             return Ok(());
         }
+        self.look_for_owner()?;
         let lsn = self.harden()?;
         if let Some(owner) = &self.owner {
             owner.hardened();
@@ -119,7 +120,16 @@ impl Transaction {
         Ok(())
     }
 
-    fn harden(&mut self) -> SqlResult<u64> {
+    /// The database may have joined a group since this transaction began.
+    fn look_for_owner(&mut self) -> SqlResult<()> {
+        if let Some(owner) = self.database.owner().filter(|_| self.owner.is_none()) {
+            self.reign = owner.admit(&self.database.name, true)?;
+            self.owner = Some(owner);
+        }
+        Ok(())
+    }
+
+    pub(super) fn harden(&mut self) -> SqlResult<u64> {
         let (mut fork, mut at) = (None, crate::server::wall());
         if let Some(owner) = &self.owner {
             if owner.admit(&self.database.name, true)? != self.reign {
