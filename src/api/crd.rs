@@ -1,13 +1,13 @@
 //! The CustomResourceDefinitions as they are shipped: what the derive makes, cleaned of what a schema need not say.
 
-use super::v1alpha1::{AvailabilityGroup, Failover};
+use super::v1alpha1::{AvailabilityGroup, Failover, RollingUpgrade};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 /// All CustomResourceDefinitions, by plural name. Error: the derive made something that is not JSON, which tests exclude.
 pub fn crds() -> Result<Vec<(String, Value)>, serde_json::Error> {
-    [AvailabilityGroup::crd(), Failover::crd()].into_iter().map(crd_of).collect()
+    [AvailabilityGroup::crd(), Failover::crd(), RollingUpgrade::crd()].into_iter().map(crd_of).collect()
 }
 
 /// One of them. Error: as `crds`.
@@ -44,6 +44,10 @@ fn clean(value: &mut Value) {
                 map.insert("anyOf".into(), json!([{"type": "integer"}, {"type": "string"}]));
                 map.insert("pattern".into(), json!(QUANTITY));
                 map.remove("description");
+            }
+            if map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
+                // Beside it the server would prune what stands inside each of them.
+                map.remove("additionalProperties");
             }
             for (key, inner) in map.iter_mut() {
                 clean(inner);

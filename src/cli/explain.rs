@@ -82,6 +82,7 @@ pub fn step_in_words(step: &Step) -> String {
         Step::SetFence { replica, open: true, .. } => format!("prepare a logon trigger on {replica}"),
         Step::SetFence { replica, .. } => format!("keep writers out of {replica} by a logon trigger"),
         Step::EndSessions { replica } => format!("end the sessions of others on {replica}"),
+        Step::DropLink { replica, link, .. } => format!("drop link {link} on {replica}: its upgrade is gone"),
         Step::SetUpgrade(None) => "leave the upgrade".into(),
         Step::SetUpgrade(Some(upgrade)) => format!("take part in RollingUpgrade {}", upgrade.name),
         Step::Route(None) => "route traffic to nobody".into(),

@@ -44,10 +44,17 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
+impl<T> Task<T> {
+    /// Waits for the answer. May be dropped and called again. `None`: the work ended without one.
+    pub async fn answer(&mut self) -> Option<T> {
+        (&mut self.0).await.ok()
+    }
+}
+
 impl Task<Result<(), Error>> {
     /// Waits for a batch. May be dropped and called again.
     pub async fn wait(&mut self) -> Result<(), Error> {
-        (&mut self.0).await.unwrap_or_else(|_| Err(Error::Lost("the work ended without an answer".into())))
+        self.answer().await.unwrap_or_else(|| Err(Error::Lost("the work ended without an answer".into())))
     }
 }
 
@@ -235,7 +242,7 @@ impl Instances {
 
     /// Runs one batch with the passwords that the instance took last, and with the present ones when it refuses those: a
     /// login that is refused has run nothing.
-    async fn run(
+    pub async fn run(
         &self,
         replica: &ReplicaName,
         login: Login,
@@ -255,6 +262,23 @@ impl Instances {
             }
         }
         answer
+    }
+
+    /// Runs one batch as a login that is not ours.
+    pub async fn run_as(
+        &self,
+        replica: &ReplicaName,
+        (login, password): (&str, &Secret),
+        database: &DatabaseName,
+        text: &str,
+        within: Duration,
+    ) -> Result<Answer, Error> {
+        let Some(access) = &self.access else {
+            return Err(Error::Retry("the secrets of the group are not there yet".into()));
+        };
+        let target = self.target(access, access, replica, Login::Look, Some(database), PROGRAM);
+        let target = Target { login: login.into(), password: password.clone(), ..target };
+        self.servers.run(&target, text, within).await
     }
 
     /// Whether an instance may have another password of `sa` than the present one.

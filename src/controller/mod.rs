@@ -10,6 +10,7 @@ mod objects;
 mod observe;
 pub mod reconcile;
 mod report;
+mod upgrade;
 mod watch;
 mod writes;
 
@@ -106,7 +107,8 @@ async fn lead(options: Options, mut permits: Permits) {
     tracing::info!(identity = options.identity, "leading");
     let kube = Kube::new(options.client.clone(), permits.clone());
     let (bells, mut news) = Bells::new();
-    let (stores, watches) = watch::start(&options.client, options.namespace.as_deref(), &bells);
+    let (upgrades, mut upgrade_news) = bells.beside();
+    let (stores, watches) = watch::start(&options.client, options.namespace.as_deref(), &bells, &upgrades);
     let shared = Arc::new(Shared {
         kube,
         permits,
@@ -128,6 +130,10 @@ async fn lead(options: Options, mut permits: Permits) {
             biased;
             key = news.recv() => match key {
                 Some(key) => { work.spawn(tend(shared.clone(), bells.clone(), key)); }
+                None => return,
+            },
+            key = upgrade_news.recv() => match key {
+                Some(key) => { work.spawn(tend_upgrade(shared.clone(), upgrades.clone(), key)); }
                 None => return,
             },
             Some(ended) = work.join_next() => {
@@ -160,6 +166,25 @@ async fn tend(shared: Arc<Shared>, bells: Bells, key: Key) {
     bells.remove(&key);
     if shared.stores.group(&key).is_some() {
         // It came back in between.
+        bells.found(key);
+    }
+}
+
+/// The loop of one staged upgrade.
+async fn tend_upgrade(shared: Arc<Shared>, bells: Bells, key: Key) {
+    let bell = bells.bell(&key);
+    let mut memory = upgrade::Memory::default();
+    while let Next::After(pause) = upgrade::pass(&shared, &key, &mut memory).await {
+        // Woken or not, it looks no more often than that.
+        sleep(pause.min(upgrade::SHORTEST)).await;
+        tokio::select! {
+            biased;
+            () = bell.rings() => {}
+            () = sleep(pause) => {}
+        }
+    }
+    bells.remove(&key);
+    if shared.stores.upgrade(&key).is_some() {
         bells.found(key);
     }
 }

@@ -176,7 +176,8 @@ fn parse(
     }
 }
 
-async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &mut Memory) -> Instances {
+/// The instances of a group, with what it takes to be let in.
+pub async fn instances(shared: &Shared, group: &Arc<Group>, sight: &Sight, memory: &mut Memory) -> Instances {
     let refused = memory.glances.values().any(|glance| matches!(glance.probe, Probe::LoginRefused));
     let age = memory.access_at.map_or(Duration::MAX, |at| at.elapsed());
     if memory.access.is_none() || age > SECRETS || (refused && age > AGAIN) {

@@ -2,7 +2,7 @@
 
 use super::backoff::Backoff;
 use crate::{
-    api::{AvailabilityGroup, Failover},
+    api::{AvailabilityGroup, Failover, RollingUpgrade},
     resources,
 };
 use futures::{Stream, StreamExt, future::BoxFuture};
@@ -69,6 +69,8 @@ pub struct Stores {
     pub failovers: Store<DeserializeGuard<Failover>>,
     /// Nodes.
     pub nodes: Store<Node>,
+    /// Staged upgrades.
+    pub upgrades: Store<DeserializeGuard<RollingUpgrade>>,
 }
 
 /// One bell per group, and the news of groups that have none yet.
@@ -118,6 +120,12 @@ impl Bells {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (new, news) = mpsc::unbounded_channel();
         (Self { bells: Arc::default(), new, again: Arc::default() }, news)
+    }
+
+    /// Bells for objects of another kind.
+    pub fn beside(&self) -> (Self, mpsc::UnboundedReceiver<Key>) {
+        let (new, news) = mpsc::unbounded_channel();
+        (Self { bells: Arc::default(), new, again: self.again.clone() }, news)
     }
 
     /// The bell of a group.
@@ -172,19 +180,25 @@ impl Bells {
     }
 }
 
-/// Starts the watches: the stores, and the work that fills them.
-pub fn start(client: &Client, namespace: Option<&str>, bells: &Bells) -> (Stores, BoxFuture<'static, ()>) {
+/// Starts the watches: the stores, and the work that fills them. `upgrades` are the bells of staged upgrades.
+pub fn start(
+    client: &Client,
+    namespace: Option<&str>,
+    bells: &Bells,
+    upgrades: &Bells,
+) -> (Stores, BoxFuture<'static, ()>) {
     let ours = || watcher::Config::default().timeout(WATCH_SECONDS).labels(resources::GROUP);
     let any = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let (groups, groups_work) = follow(bells, api(client, namespace), any(), on_group(bells.clone()));
+    let (groups, groups_work) = follow(bells, api(client, namespace), any(), on_group(bells.clone(), upgrades.clone()));
     let (pods, pods_work) = follow(bells, api(client, namespace), ours(), on_pod(bells.clone()));
     let (services, services_work) = follow(bells, api(client, namespace), ours(), on_owned(bells.clone()));
     let (sets, sets_work) = follow(bells, api::<StatefulSet>(client, namespace), ours(), on_owned(bells.clone()));
     let (failovers, failovers_work) = follow(bells, api(client, namespace), any(), on_failover(bells.clone()));
     let (nodes, nodes_work) = follow(bells, Api::all(client.clone()), any(), on_node(bells.clone()));
-    let stores = Stores { groups, pods, services, sets, failovers, nodes };
-    let work =
-        futures::future::join_all([groups_work, pods_work, services_work, sets_work, failovers_work, nodes_work]);
+    let (upgrades, upgrades_work) = follow(bells, api(client, namespace), any(), on_upgrade(upgrades.clone()));
+    let stores = Stores { groups, pods, services, sets, failovers, nodes, upgrades };
+    let works = [groups_work, pods_work, services_work, sets_work, failovers_work, nodes_work, upgrades_work];
+    let work = futures::future::join_all(works);
     (stores, Box::pin(async move { drop(work.await) }))
 }
 
@@ -200,6 +214,11 @@ impl Stores {
         // Without leave to see nodes a terminated container is noticed by its silence.
         let _ = timeout(NODES, self.nodes.wait_until_ready()).await;
         all.is_ok()
+    }
+
+    /// A staged upgrade as the watch saw it last.
+    pub fn upgrade(&self, key: &Key) -> Option<Arc<DeserializeGuard<RollingUpgrade>>> {
+        self.upgrades.get(&ObjectRef::new(&key.1).within(&key.0))
     }
 
     /// A group as the watch saw it last.
@@ -290,14 +309,18 @@ pub fn group_of(meta: &ObjectMeta) -> Option<Key> {
     Some((meta.namespace.clone()?, meta.labels.as_ref()?.get(resources::GROUP)?.clone()))
 }
 
-/// Status writes of our own wake nobody: only a new object, another spec, another upgrade, or a deletion.
-fn on_group(bells: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
+/// Status writes of our own wake nobody: only a new object, another spec, another upgrade, or a deletion. An upgrade hears of
+/// everything about the groups that take part in one.
+fn on_group(bells: Bells, upgrades: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
     let mut seen = BTreeMap::new();
     move |news| match news {
         News::There(object) => {
             let Some(key) = key(object) else { return };
             let meta = object.meta();
             let upgrade = object.0.as_ref().ok().and_then(|group| group.status.as_ref()?.upgrade.clone());
+            if upgrade.is_some() {
+                upgrades.ring_all();
+            }
             let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some(), upgrade);
             if seen.insert(key.clone(), now.clone()) != Some(now) {
                 bells.found(key);
@@ -351,6 +374,26 @@ fn on_failover(bells: Bells) -> impl FnMut(News<'_, DeserializeGuard<Failover>>)
         let (News::There(object) | News::Gone(object)) = news;
         if let (Ok(failover), Some(namespace)) = (&object.0, object.meta().namespace.clone()) {
             bells.ring(&(namespace, failover.spec.availability_group.clone()));
+        }
+    }
+}
+
+/// Only a new upgrade, another spec or a deletion: what it writes itself wakes nobody.
+fn on_upgrade(bells: Bells) -> impl FnMut(News<'_, DeserializeGuard<RollingUpgrade>>) + Send + 'static {
+    let mut seen = BTreeMap::new();
+    move |news| match news {
+        News::There(object) => {
+            let Some(key) = key(object) else { return };
+            let now = (object.meta().uid.clone(), object.meta().generation);
+            if seen.insert(key.clone(), now.clone()) != Some(now) {
+                bells.found(key);
+            }
+        }
+        News::Gone(object) => {
+            if let Some(key) = key(object) {
+                seen.remove(&key);
+                bells.ring(&key);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     plan::Step,
     promote::mode_of,
 };
-use crate::model::{DatabaseName, Fence, FenceState, ReplicaName};
+use crate::model::{DatabaseName, Fence, FenceState, ReplicaName, Slot};
 use std::collections::BTreeSet;
 
 /// Whether writers are kept out at this moment: `-rw` leads to readers then.
@@ -70,6 +70,9 @@ pub fn work(view: &View<'_>) -> Work {
             (false, _) => work.beside.push(step),
         }
     }
+    if seen.upgrade_gone && upgrade.slot == Slot::Production && wanted.is_none() {
+        work.at_last[0].extend(links(view, &upgrade.uid));
+    }
     let lifted = wanted.is_none() && upgrade.fence.is_some();
     let clear = seen.facts(primary).is_some_and(|facts| facts.fence.is_none());
     if lifted && clear && !seen.routed.readers {
@@ -82,6 +85,17 @@ pub fn work(view: &View<'_>) -> Work {
         work.at_last[1].push(Step::SetUpgrade(None));
     }
     work
+}
+
+/// The link of an upgrade that is gone, wherever it may be.
+fn links(view: &View<'_>, uid: &str) -> Vec<Step> {
+    let link = super::upgrade::link_name(uid);
+    let step = |(name, _): (&ReplicaName, _)| Step::DropLink {
+        replica: name.clone(),
+        link: link.clone(),
+        leads: *name == view.record.primary,
+    };
+    replicas(view).into_iter().map(step).collect()
 }
 
 /// Triggers on replicas that were away when the fence was lifted.

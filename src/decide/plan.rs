@@ -3,7 +3,7 @@
 pub use super::reason::Reason;
 
 use super::election::Record;
-use crate::model::{ActiveUpgrade, DatabaseName, Fence, LoginName, Mode, ReplicaName, SequenceNumber};
+use crate::model::{ActiveUpgrade, DatabaseName, Fence, GroupName, LoginName, Mode, ReplicaName, SequenceNumber};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -254,6 +254,15 @@ pub enum Step {
         /// Where.
         replica: ReplicaName,
     },
+    /// Drop what is left of the link of an upgrade that is gone: it holds the log for a stage that takes no more.
+    DropLink {
+        /// Where.
+        replica: ReplicaName,
+        /// Which.
+        link: GroupName,
+        /// It is the primary of the group.
+        leads: bool,
+    },
     /// Write which upgrade the group takes part in, by compare-and-swap. `None`: in none.
     SetUpgrade(Option<Box<ActiveUpgrade>>),
     /// Point `-rw` at one pod, or at none.
@@ -326,6 +335,7 @@ impl Step {
             Self::EnsureUsers { .. } => "EnsureUsers",
             Self::SetFence { .. } => "SetFence",
             Self::EndSessions { .. } => "EndSessions",
+            Self::DropLink { .. } => "DropLink",
             Self::SetUpgrade(_) => "SetUpgrade",
             Self::Route(_) => "Route",
             Self::Label { .. } => "Label",
@@ -358,6 +368,7 @@ impl Step {
             | Self::EnsureLogin { replica, .. }
             | Self::EnsureUsers { replica, .. }
             | Self::SetFence { replica, .. }
+            | Self::DropLink { replica, .. }
             | Self::EndSessions { replica } => Some(replica),
             Self::Record(_)
             | Self::KeepCertificate { .. }

@@ -6,6 +6,7 @@ pub mod pods;
 pub mod read;
 pub mod report;
 mod sets;
+pub mod upgrade;
 
 pub use error::Error;
 

@@ -10,20 +10,41 @@ use k8s_openapi::{
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::fmt::Debug;
 
 impl Kube {
     /// Writes the record by compare-and-swap: refused when the object changed since it was read. Returns the new object.
     pub async fn record(&self, read: &AvailabilityGroup, record: &Value) -> Result<AvailabilityGroup, Error> {
-        let (api, name, what) = self.of(read);
-        let patch = json!({
-            "apiVersion": AvailabilityGroup::api_version(&()),
-            "kind": AvailabilityGroup::kind(&()),
-            "metadata": { "name": name, "resourceVersion": read.resource_version() },
-            "status": { "election": record },
+        let version = read.resource_version();
+        self.apply_status(read, manager::ELECTION, version, json!({ "election": record })).await
+    }
+
+    /// Applies fields of a status under a manager of their own; with a version as a compare-and-swap.
+    pub(super) async fn apply_status<K>(
+        &self,
+        object: &K,
+        manager: &str,
+        version: Option<String>,
+        status: Value,
+    ) -> Result<K, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let (api, name, what) = self.of(object);
+        let mut patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": { "name": name },
+            "status": status,
         });
-        let params = PatchParams::apply(manager::ELECTION).force().validation_strict();
+        if let Some(metadata) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.extend(version.map(|version| ("resourceVersion".to_string(), Value::from(version))));
+        }
+        let params = PatchParams::apply(manager).force().validation_strict();
         self.write(&what, api.patch_status(&name, &params, &Patch::Apply(&patch))).await
     }
 
@@ -42,25 +63,19 @@ impl Kube {
     /// Writes the status, what has a manager of its own apart, unless the object has it already. Returns whether it was written.
     pub async fn status(&self, live: &AvailabilityGroup, status: &Value) -> Result<bool, Error> {
         let now = serde_json::to_value(&live.status).unwrap_or_default();
-        if contains(&now, status) && contains(status, &without_others(now)) {
+        if is_written(now, status, &["election", "upgrade"]) {
             return Ok(false);
         }
-        let (api, name, what) = self.of(live);
-        let patch = json!({
-            "apiVersion": AvailabilityGroup::api_version(&()),
-            "kind": AvailabilityGroup::kind(&()),
-            "metadata": { "name": name },
-            "status": status,
-        });
-        let params = PatchParams::apply(manager::STATUS).force().validation_strict();
-        self.write(&what, api.patch_status(&name, &params, &Patch::Apply(&patch))).await?;
-        Ok(true)
+        self.apply_status(live, manager::STATUS, None, status.clone()).await.map(|_| true)
     }
 
-    fn of(&self, group: &AvailabilityGroup) -> (Api<AvailabilityGroup>, String, String) {
-        let namespace = group.namespace().unwrap_or_default();
-        let name = group.name_any();
-        let what = format!("AvailabilityGroup {namespace}/{name}");
+    fn of<K>(&self, object: &K) -> (Api<K>, String, String)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        let what = format!("{} {namespace}/{name}", K::kind(&()));
         (Api::namespaced(self.client(), &namespace), name, what)
     }
 
@@ -80,14 +95,10 @@ impl Kube {
     }
 
     /// Tells people; best effort, a lost event changes nothing. `id` makes the name unique.
-    pub async fn announce(
-        &self,
-        about: &AvailabilityGroup,
-        warning: bool,
-        reason: &str,
-        note: &str,
-        id: &str,
-    ) -> Result<(), Error> {
+    pub async fn announce<K>(&self, about: &K, warning: bool, reason: &str, note: &str, id: &str) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let namespace = about.namespace().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client(), &namespace);
         let event = Event {
@@ -111,11 +122,10 @@ impl Kube {
     }
 }
 
-/// The fields of a status that this writer owns.
-fn without_others(mut status: Value) -> Value {
-    if let Some(map) = status.as_object_mut() {
-        map.remove("election");
-        map.remove("upgrade");
+/// Whether a live status says all of `status` and, fields of other writers apart, nothing else.
+pub(super) fn is_written(mut live: Value, status: &Value, of_others: &[&str]) -> bool {
+    if let Some(map) = live.as_object_mut() {
+        of_others.iter().for_each(|field| drop(map.remove(*field)));
     }
-    status
+    contains(&live, status) && contains(status, &live)
 }

@@ -95,7 +95,8 @@ pub enum Approval {
 }
 
 /// An upgrade as its owner wants it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Wish {
     /// Name of the object.
     pub name: String,
@@ -128,7 +129,7 @@ pub struct Wish {
 }
 
 /// What runs on the stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Script {
     /// Files of a ConfigMap.
     Files {

@@ -7,6 +7,7 @@ mod certificates;
 mod names;
 mod secrets;
 mod services;
+pub mod upgrade;
 mod workload;
 
 pub use certificates::{Authority, authority, hosts, kept_certificates, published_authority, server_certificate};

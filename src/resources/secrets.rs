@@ -5,7 +5,7 @@ use crate::model::Group;
 use serde_json::{Value, json};
 
 /// A password of 24 characters in four classes from random bytes: what SQL Server's policy asks for.
-fn password(random: &[u8; 24]) -> String {
+pub(super) fn password(random: &[u8; 24]) -> String {
     const CLASSES: [&str; 4] = ["ABCDEFGHJKLMNPQRSTUVWXYZ", "abcdefghijkmnopqrstuvwxyz", "23456789", "-_.+="];
     let character = |(i, byte): (usize, &u8)| {
         // The first four are one of each class, the rest letters and digits of any.

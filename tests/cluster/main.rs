@@ -12,3 +12,4 @@ mod manifests;
 mod shop;
 mod support;
 mod tables;
+mod upgrade;

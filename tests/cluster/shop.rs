@@ -11,8 +11,6 @@ use crate::support::*;
 
 pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) const GROUP: [&str; 4] = ["availabilitygroup", "-n", NAMESPACE, "orders"];
-/// The Service for writers.
-pub(crate) const HOST: &str = "orders-rw.shop.svc.cluster.local";
 pub(crate) const SYSTEM: &str = "quorate-system";
 /// Longest outage that a test accepts; the goal for a killed container is 5 s.
 pub(crate) const OUTAGE_LIMIT: f64 = 15.0;
@@ -58,8 +56,18 @@ pub(crate) fn epoch(group: &Value) -> u64 {
 }
 
 pub(crate) fn password() -> String {
+    password_of("orders")
+}
+
+/// Password of `sa` in a group.
+fn password_of(group: &str) -> String {
     let template = "go-template={{.data.password | base64decode}}";
-    kubectl(&["get", "secret", "-n", NAMESPACE, "orders-admin", "-o", template])
+    kubectl(&["get", "secret", "-n", NAMESPACE, &format!("{group}-admin"), "-o", template])
+}
+
+/// The Service for writers of a group.
+fn host(group: &str) -> String {
+    format!("{group}-rw.{NAMESPACE}.svc.cluster.local")
 }
 
 /// Runs one batch on the primary, through the service, as `sa`; rows as JSON arrays.
@@ -74,7 +82,9 @@ pub(crate) fn sql_as(login: (&str, &str), database: &str, batch: &str) -> String
 /// The rows, or the error text.
 pub(crate) fn try_sql_as((user, password): (&str, &str), database: &str, batch: &str) -> Result<String, String> {
     let mut command = Command::new("lab");
-    command.args(["sql", "--host", HOST, "--user", user, "--database", database, batch]).env("LAB_PASSWORD", password);
+    command
+        .args(["sql", "--host", &host("orders"), "--user", user, "--database", database, batch])
+        .env("LAB_PASSWORD", password);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -88,24 +98,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    fn command(directory: &tempfile::TempDir) -> Command {
+    /// A writer in database `orders` of a group.
+    fn command(directory: &tempfile::TempDir, group: &str) -> Command {
         let ca = directory.path().join("ca.pem");
-        std::fs::write(
-            &ca,
-            kubectl(&["get", "configmap", "-n", NAMESPACE, "orders-ca", "-o", "jsonpath={.data.ca\\.crt}"]),
-        )
-        .unwrap();
+        let authority = format!("{group}-ca");
+        let pem = kubectl(&["get", "configmap", "-n", NAMESPACE, &authority, "-o", "jsonpath={.data.ca\\.crt}"]);
+        std::fs::write(&ca, pem).unwrap();
         let mut command = Command::new("lab");
-        command.args(["writer", "--host", HOST, "--database", "orders"]);
+        command.args(["writer", "--host", &host(group), "--database", "orders"]);
         command.arg("--ca").arg(ca).arg("--ledger").arg(directory.path().join("ledger"));
-        command.env("LAB_PASSWORD", password());
+        command.env("LAB_PASSWORD", password_of(group));
         command
     }
 
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ledger = directory.path().join("ledger");
-        let child = Self::command(&directory).stdout(Stdio::null()).spawn().unwrap();
+        let child = Self::command(&directory, "orders").stdout(Stdio::null()).spawn().unwrap();
         let writer = Self { child, ledger, directory };
         writer.wait_for_more("the first writes");
         writer
@@ -127,12 +136,7 @@ impl Writer {
     /// Ends it and compares the table with the ledger; the longest outage in seconds.
     pub(crate) fn finish(mut self, fault: &str) -> f64 {
         sleep(Duration::from_secs(1));
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        let output = Self::command(&self.directory).arg("--check").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{fault}: the ledger and the table differ: {said}");
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = self.check(fault, "orders");
         let outages = report["outages"].as_array().cloned().unwrap_or_default();
         let longest = outages.iter().filter_map(|gap| gap["seconds"].as_f64()).fold(0.0, f64::max);
         println!(
@@ -143,6 +147,16 @@ impl Writer {
             report["unknown"],
         );
         longest
+    }
+
+    /// Ends it and compares the ledger with the table of a group: whatever was acknowledged is there.
+    pub(crate) fn check(&mut self, what: &str, group: &str) -> Value {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let output = Self::command(&self.directory, group).arg("--check").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{what}: the ledger and the table of {group} differ: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 

@@ -10,13 +10,17 @@ fn read(path: &str) -> Vec<Value> {
 
 /// Example groups, with their file's name.
 pub(super) fn examples() -> Vec<(String, Value)> {
+    examples_of("AvailabilityGroup")
+}
+
+fn examples_of(kind: &str) -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples");
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let groups = |name: &String| {
         let documents = read(&format!("deploy/examples/{name}"));
-        let found = documents.into_iter().filter(|document| document["kind"] == "AvailabilityGroup");
+        let found = documents.into_iter().filter(|document| document["kind"] == kind);
         found.map(|group| (name.clone(), group)).collect::<Vec<_>>()
     };
     names.iter().flat_map(groups).collect()
@@ -25,10 +29,17 @@ pub(super) fn examples() -> Vec<(String, Value)> {
 #[test]
 fn every_example_is_accepted_by_the_schema_and_by_the_parser() {
     let examples = examples();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for (name, example) in examples {
         assert_eq!(super::schema::refusals("availabilitygroups", &example, None), Vec::<String>::new(), "{name}");
         let parsed = quorate::api::parse(&serde_json::from_value(example).unwrap(), "quorate:dev");
+        assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
+    }
+    let upgrades = examples_of("RollingUpgrade");
+    assert_eq!(upgrades.len(), 1);
+    for (name, example) in upgrades {
+        assert_eq!(super::schema::refusals("rollingupgrades", &example, None), Vec::<String>::new(), "{name}");
+        let parsed = quorate::api::parse_upgrade(&serde_json::from_value(example).unwrap());
         assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
     }
 }

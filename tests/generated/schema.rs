@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 static GROUPS: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema("availabilitygroups")));
 static FAILOVERS: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema("failovers")));
+static UPGRADES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema("rollingupgrades")));
 
 fn schema(plural: &str) -> Value {
     let crds = quorate::api::crds().unwrap();
@@ -15,7 +16,11 @@ fn schema(plural: &str) -> Value {
 
 /// Messages with which an object is refused, as a change of `old` when there is one.
 pub(super) fn refusals(plural: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
-    let compiled = if plural == "failovers" { &FAILOVERS } else { &GROUPS };
+    let compiled = match plural {
+        "failovers" => &FAILOVERS,
+        "rollingupgrades" => &UPGRADES,
+        _ => &GROUPS,
+    };
     match Validator::new().validate_compiled(compiled, new, old) {
         Ok(()) => vec![],
         Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),

@@ -2,8 +2,6 @@
 //! over (upgrade.md, step 6 and invariant 3). A story is the upgrade here: it writes what it wants into `status.upgrade`.
 
 use crate::stage::{Setup, Stage, clients::direct, seconds};
-use kube::CustomResourceExt;
-use quorate::api::RollingUpgrade;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -13,8 +11,6 @@ const WRITE: &str = "INSERT INTO dbo.ledger (id) VALUES (NEXT)";
 /// A group that serves, with one row, and an upgrade that does nothing by itself.
 async fn stage(seed: u64) -> Stage {
     let stage = Stage::ready(Setup::new(seed)).await;
-    let (_, crd) = quorate::api::crd_of(RollingUpgrade::crd()).unwrap();
-    stage.plane.api.install(&crd);
     let slot = |group: &str, endpoint: &str| json!({ "availabilityGroup": group, "endpoint": endpoint });
     let upgrade = json!({
         "apiVersion": "quorate.dev/v1alpha1", "kind": "RollingUpgrade",

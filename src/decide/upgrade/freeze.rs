@@ -178,13 +178,17 @@ pub fn terminate(view: &View<'_>) -> Plan {
     if !writable(view, its) {
         return view.wait(Reason::Terminating, format!("waiting for the databases of {forwarder} to open"));
     }
+    // A commit quorum keeps the promoted databases closed (988) until its secondaries follow.
+    let resumes = resumes(view, its);
+    if !resumes.is_empty() {
+        return view.wait(Reason::Terminating, "the secondaries of the stage go on").wave(resumes);
+    }
     if let Some(plan) = proven(view, forwarder, its) {
         return plan;
     }
-    let mut acts = self::drops(view.stage, &link);
-    acts.extend(resumes(view, its));
-    if !acts.is_empty() {
-        return view.wait(Reason::Terminating, "the link is cut on the stage, its secondaries go on").wave(acts);
+    let drops = self::drops(view.stage, &link);
+    if !drops.is_empty() {
+        return view.wait(Reason::Terminating, "the link is cut on the stage").wave(drops);
     }
     view.next(Step::RunningScript, Reason::RunningScript, "the stage is a copy of its own and shows the barrier")
 }
@@ -225,11 +229,11 @@ pub fn drops(group: &Group, link: &GroupName) -> Vec<Act> {
     leading.into_iter().map(|(name, _)| drop(name, DropAs::Leading)).collect()
 }
 
-/// Copies on the stage's secondaries that its promotion left suspended.
+/// Copies on answering secondaries of the stage that its promotion left suspended.
 fn resumes(view: &View<'_>, its: &Facts) -> Vec<Act> {
     let members = its.group.iter().flat_map(|group| &group.members);
     let mut acts = Vec::new();
-    for (name, member) in members {
+    for (name, member) in members.filter(|(name, _)| view.stage.facts.contains_key(*name)) {
         for (database, _) in member.databases.iter().filter(|(_, copy)| copy.suspended) {
             acts.push(Act::Sql(SqlStep::Resume {
                 at: at(view.stage, name),

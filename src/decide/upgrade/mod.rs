@@ -89,7 +89,7 @@ impl View<'_> {
 
     /// What the script leaves behind.
     fn completion(&self) -> String {
-        format!("{} done", self.token())
+        format!("{}/done", self.token())
     }
 
     /// The next step, recorded.

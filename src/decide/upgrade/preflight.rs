@@ -27,8 +27,13 @@ pub fn preflight(seen: &Observation, attempt: u32) -> Plan {
         return Plan::new(Step::Preflight, Reason::Checking, "looking at both groups");
     };
     let databases = databases(production);
-    let inputs =
-        Inputs { production: production.uid.clone(), stage: stage.uid.clone(), databases, script: hash.clone() };
+    let inputs = Inputs {
+        production: production.uid.clone(),
+        stage: stage.uid.clone(),
+        databases,
+        script: hash.clone(),
+        wish: seen.wish.clone(),
+    };
     let record = Record::first(attempt, inputs, seen.at);
     Plan::new(Step::PreparingStage, Reason::Linking, "every check passed")
         .wave([Act::Record(Box::new(record))])

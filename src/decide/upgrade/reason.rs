@@ -124,3 +124,22 @@ crate::decide::reason::reasons! {
         "Waits; read-only time goes on until its limit.",
         "Look at the pod that is named.";
 }
+
+impl Reason {
+    /// Whether its event is a Warning: something went wrong, or a person is asked for.
+    pub fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::PreflightFailed
+                | Self::LogHeldBack
+                | Self::NameTaken
+                | Self::ReadOnlyTooLong
+                | Self::ScriptWrong
+                | Self::ScriptFailed
+                | Self::VerificationFailed
+                | Self::BarrierMissing
+                | Self::LateCommit
+                | Self::StageLost
+        )
+    }
+}

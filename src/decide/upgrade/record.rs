@@ -1,6 +1,9 @@
 //! The record of an upgrade: what cannot be seen again, and what was intended before it was done.
 
-use crate::model::{DatabaseName, Lsn, upgrade::Approval};
+use crate::model::{
+    DatabaseName, Lsn,
+    upgrade::{Approval, Wish},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,7 +117,7 @@ pub struct Record {
 }
 
 /// What an attempt uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inputs {
     /// UID of production's group.
@@ -125,6 +128,8 @@ pub struct Inputs {
     pub databases: BTreeSet<DatabaseName>,
     /// Hash of the script: files or template.
     pub script: String,
+    /// The spec as it was. Of a later one only approvals and abort count.
+    pub wish: Wish,
 }
 
 /// Why an attempt was given up.

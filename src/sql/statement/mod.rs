@@ -190,6 +190,7 @@ pub fn batches(step: &Step, context: &Context<'_>) -> Result<Vec<Batch>, Unbuild
         Step::EnsureUsers { login, .. } => database::ensure_users(login, context),
         Step::SetFence { fence, databases, .. } => Ok(fence::set(fence.as_ref(), databases, context)),
         Step::EndSessions { .. } => one(fence::end_sessions()),
+        Step::DropLink { link, leads, .. } => one(upgrade::drop_link(&context.group.name, link, *leads)),
         Step::Record(_)
         | Step::SetUpgrade(_)
         | Step::KeepCertificate { .. }

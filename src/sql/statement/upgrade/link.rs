@@ -88,20 +88,20 @@ pub(super) fn set_mode(
 }
 
 /// DROP on this instance alone; where it is not defined there is nothing to guard.
-pub(super) fn drop(at: &Instance, link: &GroupName, as_what: DropAs) -> Batch {
+pub(super) fn drop(group: &GroupName, link: &GroupName, as_what: DropAs) -> Batch {
     let role = |role: Role, number, why: &str| refuse_unless(&with_role(link, role), number, why);
     let guards = match as_what {
         DropAs::Leading => vec![
-            only_where_it_leads(&at.group),
+            only_where_it_leads(group),
             role(Role::Primary, guard::CHANGED, "its side of the link is not the primary one"),
         ],
         DropAs::Abandoned => vec![
-            only_where_it_leads(&at.group),
+            only_where_it_leads(group),
             role(Role::Secondary, guard::CHANGED, "its side of the link is not the secondary one"),
             not_connected(link),
         ],
         DropAs::Leftover => vec![refuse_unless(
-            &is_here(&at.group, &format!("g.is_distributed = 0 AND rs.role = {}", Role::Secondary.number())),
+            &is_here(group, &format!("g.is_distributed = 0 AND rs.role = {}", Role::Secondary.number())),
             guard::CHANGED,
             "not a secondary of its group",
         )],

@@ -103,7 +103,8 @@ ELSE
 BEGIN
     ALTER LOGIN {quoted} WITH PASSWORD = {password};
     ALTER LOGIN {quoted} ENABLE;
-END;"
+END;
+GRANT VIEW ANY DEFINITION TO {quoted};"
     ));
     let mut batches = vec![Batch::new(Login::Admin, in_turn(&lines)).within(10)];
     batches.extend(databases.iter().map(|(database, mark)| {

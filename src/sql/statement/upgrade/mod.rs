@@ -21,7 +21,7 @@ pub(in crate::sql) mod session;
 
 use super::{Batch, Login, Unbuildable};
 use crate::{
-    decide::upgrade::SqlStep,
+    decide::upgrade::{DropAs, SqlStep},
     model::{GroupName, LoginName, Role},
     sql::Secret,
 };
@@ -46,7 +46,7 @@ pub fn batches(step: &SqlStep, context: &Context<'_>) -> Result<Vec<Batch>, Unbu
         SqlStep::CreateLink { at, link, from, to } => one(link::create(at, link, [from, to])),
         SqlStep::JoinLink { at, link, from, to } => one(link::join(at, link, [from, to])),
         SqlStep::SetLinkMode { at, link, members, mode } => one(link::set_mode(at, link, members, *mode)?),
-        SqlStep::DropLink { at, link, as_what } => one(link::drop(at, link, *as_what)),
+        SqlStep::DropLink { at, link, as_what } => one(link::drop(&at.group, link, *as_what)),
         SqlStep::Promote { at, link, unless_connected } => one(link::promote(at, link, *unless_connected)),
         SqlStep::Resume { group, database, .. } => one(link::resume(group, database)),
         SqlStep::WriteMark { at, database, mark, value } => one(mark::write(at, database, *mark, value)?),
@@ -55,6 +55,11 @@ pub fn batches(step: &SqlStep, context: &Context<'_>) -> Result<Vec<Batch>, Unbu
         SqlStep::DropRunner { at, attempt, databases } => login::drop_runner(at, attempt, databases),
         SqlStep::KillSessions { sessions, .. } => one(session::kill(sessions)),
     }
+}
+
+/// What an instance of `group` has of a link whose upgrade is gone.
+pub(super) fn drop_link(group: &GroupName, link: &GroupName, leads: bool) -> Batch {
+    link::drop(group, link, if leads { DropAs::Leading } else { DropAs::Leftover })
 }
 
 /// A condition: this instance is the primary replica of a group that is no link.

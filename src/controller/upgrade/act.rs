@@ -1,0 +1,268 @@
+//! The acts of a plan: waves in order, the statements of a wave at once, each effect with a permit taken when it is sent.
+//!
+//! A statement that takes longer than a pass waits runs on beside the passes, and is not sent twice meanwhile.
+
+use super::{Memory, see::Seen, slot::Slot};
+use crate::{
+    api::{self, RollingUpgrade},
+    controller::{Shared, instances::Task},
+    decide::upgrade::{Act, Plan, Record, SqlStep, Which},
+    k8s,
+    model::{ActiveUpgrade, DatabaseName, LoginName, upgrade::Script},
+    resources::{self, PASSWORD, upgrade::ScriptRun},
+    sql::{
+        self, Error, Login, Secret,
+        statement::{PROGRAM, upgrade as statement},
+        upgrade::{hashes_batch, read_hashes},
+    },
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::timeout;
+
+/// How long a pass waits for a statement.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time to read password hashes.
+const HASHES: Duration = Duration::from_secs(5);
+
+/// A statement that runs.
+pub struct Running {
+    step: SqlStep,
+    task: Task<Result<(), Error>>,
+}
+
+/// What came of a plan.
+#[derive(Default)]
+pub struct Done {
+    /// An act failed or goes on; the waves after it were not begun.
+    pub failed: bool,
+    /// Acts and outcomes, for the log.
+    pub acts: Vec<String>,
+}
+
+/// What acts: everything an act may need.
+pub struct Actor<'a> {
+    /// What all loops share.
+    pub shared: &'a Shared,
+    /// The object as it was read last; a written record replaces it.
+    pub object: RollingUpgrade,
+    /// What the plan was decided from.
+    pub seen: &'a Seen,
+    /// Events told in this pass.
+    pub notes: u32,
+}
+
+/// Forgets statements that have ended; what they did is seen, not remembered.
+pub async fn collect(memory: &mut Memory) {
+    for mut running in std::mem::take(&mut memory.running) {
+        match timeout(Duration::ZERO, running.task.wait()).await {
+            Err(_) => memory.running.push(running),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(step = running.step.word(), %error, "late answer"),
+        }
+    }
+}
+
+impl Actor<'_> {
+    /// Takes the acts of a plan.
+    pub async fn act(&mut self, plan: &Plan, memory: &mut Memory) -> Done {
+        let mut done = Done::default();
+        for wave in &plan.waves {
+            let mut good = true;
+            for act in wave {
+                if let Act::Sql(step) = act {
+                    self.start(step, memory).await;
+                    continue;
+                }
+                let answer = self.kubernetes(act).await;
+                good &= answer.is_ok();
+                note(&mut done, act, answer.err().map(|error| error.to_string()));
+            }
+            good &= self.wait(wave, memory, &mut done).await;
+            if !good {
+                done.failed = true;
+                break;
+            }
+        }
+        done
+    }
+
+    /// Sends the batches of a statement, unless they are running already.
+    async fn start(&self, step: &SqlStep, memory: &mut Memory) {
+        if memory.running.iter().any(|running| running.step == *step) {
+            return;
+        }
+        let batches = self.batches(step).await;
+        let slots = [&self.seen.production, &self.seen.stage].into_iter().flatten();
+        let instances =
+            slots.into_iter().find(|slot| slot.group.name == step.at().group).map(|slot| slot.instances.clone());
+        let (whose, permits) = (step.at().replica.clone(), self.shared.permits.clone());
+        let work = async move {
+            let gone = || Error::Retry("its group is gone".into());
+            let (batches, instances) = (batches?, instances.ok_or_else(gone)?);
+            for batch in &batches {
+                if permits.permit().is_none() {
+                    return Err(Error::Retry("this process does not lead any more".into()));
+                }
+                instances.send(&whose, batch).await?;
+            }
+            Ok(())
+        };
+        memory.running.push(Running { step: step.clone(), task: Task::spawn(work) });
+    }
+
+    async fn batches(&self, step: &SqlStep) -> Result<Vec<sql::Batch>, Error> {
+        let hashes = match step {
+            SqlStep::CarryLogin { .. } => self.hashes().await?,
+            _ => BTreeMap::new(),
+        };
+        let runner = match step {
+            SqlStep::CreateRunner { .. } => Some(self.runner().await.map_err(|error| Error::Retry(error.to_string()))?),
+            _ => None,
+        };
+        let random = self.shared.password();
+        let context = statement::Context { hashes: &hashes, runner: runner.as_ref(), random: &*random };
+        statement::batches(step, &context).map_err(|error| Error::Retry(error.to_string()))
+    }
+
+    /// Password hashes of production's logins.
+    async fn hashes(&self) -> Result<BTreeMap<LoginName, Secret>, Error> {
+        let production = self.seen.production.as_ref();
+        let Some((slot, (primary, _))) = production.and_then(|slot| Some((slot, slot.group.primary()?))) else {
+            return Err(Error::Retry("production's primary does not answer".into()));
+        };
+        let answer = slot.instances.run(primary, Login::Admin, None, PROGRAM, &hashes_batch(), HASHES).await?;
+        read_hashes(&answer)
+    }
+
+    /// Password of the script's login: made once, and kept where the script's pod reads it.
+    async fn runner(&self) -> Result<Secret, k8s::Error> {
+        let (wish, attempt) = (&self.seen.wish, self.attempt());
+        let (kube, name) = (&self.shared.kube, resources::upgrade::script_name(wish, attempt));
+        let secret = resources::upgrade::script_secret(wish, attempt, &(self.shared.random)());
+        kube.keep(&secret).await?;
+        let kept = kube.secret(&wish.namespace, &name).await?;
+        let password = kept.and_then(|secret| String::from_utf8(secret.get(PASSWORD)?.clone()).ok());
+        password.map(Secret::new).ok_or_else(|| k8s::Error::Retry(format!("Secret {name} holds no password")))
+    }
+
+    fn attempt(&self) -> u32 {
+        self.seen.record.as_ref().map_or(1, |record| record.attempt)
+    }
+
+    /// Waits for the statements of a wave. False: one failed, or goes on.
+    async fn wait(&self, wave: &[Act], memory: &mut Memory, done: &mut Done) -> bool {
+        let (mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut memory.running)
+            .into_iter()
+            .partition(|running| wave.iter().any(|act| matches!(act, Act::Sql(step) if *step == running.step)));
+        memory.running = others;
+        let waits = mine
+            .into_iter()
+            .map(|mut running| async move { (timeout(PATIENCE, running.task.wait()).await.ok(), running) });
+        let mut good = true;
+        for (answer, running) in futures::future::join_all(waits).await {
+            let act = Act::Sql(running.step.clone());
+            match answer {
+                Some(answer) => {
+                    good &= answer.is_ok();
+                    note(done, &act, answer.err().map(|error| error.to_string()));
+                }
+                None => {
+                    good = false;
+                    note(done, &act, Some("runs".into()));
+                    memory.running.push(running);
+                }
+            }
+        }
+        good
+    }
+
+    async fn kubernetes(&mut self, act: &Act) -> Result<(), k8s::Error> {
+        match act {
+            Act::Record(record) => self.record(record).await,
+            Act::Claim(which, upgrade) => self.claim(*which, upgrade.as_deref()).await,
+            Act::Lead { endpoint, selector } => {
+                let ports = self.seen.around.services.get(endpoint).map(|service| service.ports.clone());
+                let selector = serde_json::to_value(selector).unwrap_or_default();
+                let service = resources::upgrade::front_service(&self.seen.wish, &selector, &ports.unwrap_or_default());
+                self.shared.kube.apply(&service).await.map(drop)
+            }
+            Act::RunScript { database, barrier, completion, hash } => {
+                self.run_script(database, barrier, completion, hash).await
+            }
+            Act::ForgetScript => {
+                let job = resources::upgrade::script_job_name(&self.seen.wish, self.attempt());
+                self.shared.kube.remove(&job).await.map(drop)
+            }
+            Act::Announce(reason, message) => {
+                self.announce(*reason, message);
+                Ok(())
+            }
+            Act::Sql(_) => Ok(()),
+        }
+    }
+
+    async fn record(&mut self, record: &Record) -> Result<(), k8s::Error> {
+        let value = serde_json::to_value(record).map_err(|error| k8s::Error::Retry(error.to_string()))?;
+        self.object = self.shared.kube.upgrade_record(&self.object, &value).await?;
+        Ok(())
+    }
+
+    /// A group says which upgrade it takes part in: nobody takes it from another one.
+    async fn claim(&self, which: Which, upgrade: Option<&ActiveUpgrade>) -> Result<(), k8s::Error> {
+        let wish = &self.seen.wish;
+        let [(production, _), (stage, _)] = &wish.slots;
+        let name = if which == Which::Production { production } else { stage };
+        let Some(group) = self.shared.kube.group(&wish.namespace, name.as_str()).await? else {
+            return Err(k8s::Error::Retry(format!("AvailabilityGroup {name} does not exist")));
+        };
+        let now = crate::controller::observe::upgrade_of(&group);
+        match &now {
+            Some(other) if other.uid != wish.uid => {
+                return Err(k8s::Error::Refused(format!("AvailabilityGroup {name} takes part in {}", other.name)));
+            }
+            now if now.as_ref() == upgrade => return Ok(()),
+            _ => {}
+        }
+        self.shared.kube.upgrade(&group, &api::upgrade_to_merge(upgrade)).await.map(drop)
+    }
+
+    async fn run_script(
+        &self,
+        database: &DatabaseName,
+        barrier: &str,
+        completion: &str,
+        hash: &str,
+    ) -> Result<(), k8s::Error> {
+        let Some(Slot { wish: stage, .. }) = &self.seen.stage else { return Ok(()) };
+        let (wish, attempt) = (&self.seen.wish, self.attempt());
+        let login = format!("{}_{attempt}", wish.name);
+        let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash };
+        let job = match &wish.script {
+            Script::Files { config_map, .. } => resources::upgrade::script_job(&run, config_map),
+            Script::Job(template) => resources::upgrade::own_job(&run, template),
+        };
+        self.shared.kube.keep(&job).await.map(|_: Value| ())
+    }
+
+    /// Tells people, beside everything else: a lost event changes nothing.
+    fn announce(&mut self, reason: crate::decide::upgrade::Reason, message: &str) {
+        self.notes += 1;
+        let id = format!("{:x}.{}", self.shared.wall().as_microsecond(), self.notes);
+        let (kube, object, message) = (self.shared.kube.clone(), self.object.clone(), message.to_string());
+        tokio::spawn(async move {
+            if let Err(error) = kube.announce(&object, reason.is_warning(), reason.as_str(), &message, &id).await {
+                tracing::debug!(%error, %reason, "event lost");
+            }
+        });
+    }
+}
+
+fn note(done: &mut Done, act: &Act, failure: Option<String>) {
+    let at = match act {
+        Act::Sql(step) => format!(" {}", step.at().replica),
+        _ => String::new(),
+    };
+    let outcome = failure.map_or_else(|| "done".to_string(), |why| format!("failed: {why}"));
+    done.acts.push(format!("{}{at} {outcome}", act.word()));
+}

@@ -1,0 +1,184 @@
+//! What people read of an upgrade.
+
+use crate::{
+    api::{
+        RollingUpgrade,
+        condition::{condition, renew},
+        v1alpha1::upgrade_status::{CopyStatus, EndpointStatus, ReadOnlyStatus, RollingUpgradeStatus, StepStatus},
+    },
+    decide::upgrade::{
+        Observation, Plan, Reason, Record, Step, link_name,
+        observation::LinkDatabase,
+        seen::{Endpoint, Slot},
+    },
+    model::DatabaseName,
+};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// The status after a pass; `record` as it is written now.
+pub fn status(
+    object: &RollingUpgrade,
+    seen: &Observation,
+    record: Option<&Record>,
+    plan: &Plan,
+    refusal: Option<&str>,
+    wall: Timestamp,
+) -> RollingUpgradeStatus {
+    let before = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let step = record.map_or(plan.step, |record| record.step);
+    let message = refusal.map_or_else(|| plan.message.clone(), |refusal| format!("{}; {refusal}", plan.message));
+    RollingUpgradeStatus {
+        observed_generation: Some(generation),
+        conditions: renew(before, conditions(seen, record, step, plan.reason, &message), generation, wall),
+        step: Some(format!("{step:?}")),
+        attempt: record.and_then(|record| i32::try_from(record.attempt).ok()),
+        online: online(seen),
+        endpoints: endpoints(seen),
+        read_only: record.and_then(|record| read_only(record, seen.at)),
+        databases: record.map(|record| databases(seen, record)).unwrap_or_default(),
+        steps: record.map(steps).unwrap_or_default(),
+        record: None,
+    }
+}
+
+/// The status of an upgrade whose spec cannot be read.
+pub fn refused(object: &RollingUpgrade, why: &str, wall: Timestamp) -> RollingUpgradeStatus {
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let kind = |kind: &str, status: &str| condition(kind, status, "InvalidSpec", why);
+    RollingUpgradeStatus {
+        observed_generation: Some(generation),
+        conditions: renew(&before.conditions, vec![kind("Ready", "False"), kind("Stalled", "True")], generation, wall),
+        record: None,
+        ..before
+    }
+}
+
+fn conditions(
+    seen: &Observation,
+    record: Option<&Record>,
+    step: Step,
+    reason: Reason,
+    message: &str,
+) -> Vec<Condition> {
+    let word = |truth: bool| if truth { "True" } else { "False" };
+    let made = |kind: &str, truth: bool| condition(kind, word(truth), reason.as_str(), message);
+    let switched = matches!(step, Step::Soaking | Step::Retiring | Step::Succeeded);
+    let mut all = vec![made("Ready", switched)];
+    if !step.is_last() && step != Step::Soaking {
+        all.push(condition("Progressing", "True", &format!("{step:?}"), message));
+        all.push(condition("Reconciling", "True", &format!("{step:?}"), message));
+    }
+    let stalled = step == Step::RolledBack || step == Step::Preflight && reason == Reason::PreflightFailed;
+    all.extend(stalled.then(|| made("Stalled", true)));
+    let Some(record) = record else { return all };
+    let fenced = record.read_only_since.is_some() && (switched || record.read_only_until.is_none());
+    all.push(made("ProductionReadOnly", fenced));
+    all.push(made("StageSynchronized", seen.level > 0 || record.terminating));
+    all.push(made("RollbackPossible", !record.switching && !step.is_last()));
+    all.push(made("SafeToRetire", matches!(step, Step::Retiring | Step::Succeeded)));
+    all.extend(step.is_last().then(|| made("Succeeded", step == Step::Succeeded)));
+    all
+}
+
+/// The endpoint whose pods users reach.
+fn online(seen: &Observation) -> Option<String> {
+    let front = seen.front.as_ref().filter(|front| front.ours)?;
+    let leads = |slot: &&Slot| slot.endpoint.selector.as_ref() == Some(&front.selector);
+    let slots = [&seen.production, &seen.stage];
+    slots.into_iter().find(leads).map(|slot| slot.endpoint.name.clone())
+}
+
+fn endpoints(seen: &Observation) -> Vec<EndpointStatus> {
+    let online = online(seen);
+    let line = |endpoint: &Endpoint| EndpointStatus {
+        name: endpoint.name.clone(),
+        traffic: if online.as_ref() == Some(&endpoint.name) { "Online" } else { "Offline" }.into(),
+        ready: endpoint.selector.as_ref().map(|_| format!("{}/{}", endpoint.ready, endpoint.pods)),
+    };
+    vec![line(&seen.production.endpoint), line(&seen.stage.endpoint)]
+}
+
+/// Names of the parts of the read-only time (upgrade.md, invariant 5).
+fn part(step: Step) -> Option<&'static str> {
+    match step {
+        Step::ReadOnly => Some("drain"),
+        Step::Synchronizing => Some("synchronize"),
+        Step::Terminating => Some("terminate"),
+        Step::RunningScript => Some("script"),
+        Step::Verifying => Some("verify"),
+        Step::Switching => Some("switch"),
+        Step::RollingBack => Some("rollBack"),
+        _ => None,
+    }
+}
+
+fn read_only(record: &Record, at: i64) -> Option<ReadOnlyStatus> {
+    let time = |at: i64| Timestamp::from_second(at.div_euclid(1_000)).ok().map(Time);
+    let mut parts = BTreeMap::new();
+    for (step, took) in &record.took {
+        if let Some(part) = part(*step) {
+            *parts.entry(part.to_string()).or_insert(0) += took;
+        }
+    }
+    Some(ReadOnlyStatus {
+        since: time(record.read_only_since?),
+        until: record.read_only_until.and_then(time),
+        seconds: i32::try_from(record.read_only_seconds(at)?).unwrap_or(i32::MAX),
+        parts,
+    })
+}
+
+fn databases(seen: &Observation, record: &Record) -> Vec<CopyStatus> {
+    let own = seen.production.found.as_ref().and_then(|group| group.primary()).map(|(_, facts)| facts);
+    let link = own.and_then(|facts| facts.links.get(&link_name(&seen.wish.uid)));
+    let line = |name: &DatabaseName| {
+        let copy = link.and_then(|link| link.databases.get(name));
+        let remote = copy.and_then(|copy| copy.remote.as_ref());
+        let seedings = own.into_iter().flat_map(|facts| facts.seedings.iter().rev());
+        let mut seeding =
+            seedings.filter(|it| it.source && it.database.as_ref() == Some(name) && it.state == "SEEDING");
+        let seeded = seeding.next().and_then(|it| Some(format!("{} of {} MiB", it.bytes? >> 20, it.total? >> 20)));
+        CopyStatus {
+            name: name.to_string(),
+            state: Some(state(record, copy, seeded.is_some()).into()),
+            seeded,
+            send_queue: remote.map(|copy| copy.send_queue),
+            redo_queue: remote.map(|copy| copy.redo_queue),
+        }
+    };
+    record.inputs.databases.iter().map(line).collect()
+}
+
+fn state(record: &Record, copy: Option<&LinkDatabase>, seeding: bool) -> &'static str {
+    let remote = copy.and_then(|copy| copy.remote.as_ref());
+    match remote.map(|copy| copy.state.as_str()) {
+        // The barrier was found on every promoted copy before the script was begun.
+        _ if record.step == Step::RunningScript || record.took.iter().any(|(step, _)| *step == Step::RunningScript) => {
+            "Proven"
+        }
+        _ if seeding => "Seeding",
+        Some("SYNCHRONIZED") => "Synchronized",
+        Some("SYNCHRONIZING") => "Synchronizing",
+        _ => "Unknown",
+    }
+}
+
+/// Steps in order with the time of each, the present one without.
+fn steps(record: &Record) -> Vec<StepStatus> {
+    let time = |at: i64| Timestamp::from_second(at.div_euclid(1_000)).ok().map(Time);
+    let mut began = record.since - record.took.iter().map(|(_, took)| took).sum::<i64>();
+    let mut lines = Vec::new();
+    for (step, took) in &record.took {
+        lines.push(StepStatus { name: format!("{step:?}"), started: time(began), took: Some(*took), result: None });
+        began += took;
+    }
+    let result = record.failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message));
+    lines.push(StepStatus { name: format!("{:?}", record.step), started: time(record.since), took: None, result });
+    lines
+}

@@ -1,0 +1,109 @@
+//! Staged upgrades of an application and its databases, on the cluster: two groups, two versions, one front Service.
+
+use serde_json::Value;
+
+use crate::{shop::*, support::*};
+
+const UPGRADE: [&str; 4] = ["rollingupgrade", "-n", NAMESPACE, "shop-v2"];
+
+/// Both versions of the application, each with its Service.
+fn applications() -> String {
+    let version = |version: &str| {
+        format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: shop-{version}, namespace: {NAMESPACE}}}
+spec: {{selector: {{app: shop, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: shop-{version}, namespace: {NAMESPACE}}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: shop, version: {version}}}}}
+  template:
+    metadata: {{labels: {{app: shop, version: {version}}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: shop
+        image: lab.local/lab:dev
+        imagePullPolicy: Never
+        args: [serve]
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
+        volumeMounts: [{{name: data, mountPath: /data}}]
+      volumes: [{{name: data, emptyDir: {{}}}}]
+"
+        )
+    };
+    format!("{}---\n{}", version("v1"), version("v2"))
+}
+
+/// The example as it is shipped, with the stand-in as image and every step automatic.
+fn upgrade() -> String {
+    include_str!("../../deploy/examples/staged-upgrade.yaml")
+        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+        .replace("switch: Manual, retire: Manual", "switch: Automatic, retire: Automatic")
+}
+
+fn status() -> Result<Value, String> {
+    Ok(try_kubectl_json(&[&["get"], UPGRADE.as_slice()].concat())?["status"].clone())
+}
+
+/// Waits until the upgrade is over, well or not.
+fn ends_in(step: &str) -> Value {
+    wait_until(180, step, || {
+        let status = status()?;
+        if status["step"] == step { Ok(status) } else { Err(status.to_string()) }
+    })
+}
+
+/// One step a line, and how long production was read-only.
+fn tell(status: &Value) {
+    for step in status["steps"].as_array().unwrap() {
+        println!("{:>20} {} ms", text(step, "/name"), step["took"].as_i64().unwrap_or_default());
+    }
+    println!("read-only {} s, of it {} ms", status["readOnly"]["seconds"], status["readOnly"]["parts"]);
+}
+
+/// Names of the ready pods that the front Service leads to.
+fn behind_the_front() -> Vec<String> {
+    let slices = kubectl_json(&["get", "endpointslices", "-n", NAMESPACE, "-l", "kubernetes.io/service-name=shop"]);
+    let endpoints = slices["items"].as_array().unwrap().iter().filter_map(|slice| slice["endpoints"].as_array());
+    endpoints.flatten().map(|endpoint| text(endpoint, "/targetRef/name").to_owned()).collect()
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
+    let (_namespace, _healed, _) = ready_group();
+    apply(&applications());
+    let mut writer = Writer::start();
+    apply(&upgrade());
+    let status = ends_in("Succeeded");
+    tell(&status);
+    assert_eq!(status["online"], "shop-v2");
+    let pods = behind_the_front();
+    assert!(!pods.is_empty() && pods.iter().all(|pod| pod.starts_with("shop-v2-")), "{pods:?}");
+    let report = writer.check("a staged upgrade", "orders-v2");
+    println!("{} acknowledged on the old version, every one is on the new one", report["acknowledged"]);
+    let refused = try_sql_as(("sa", &password()), "orders", "CREATE TABLE dbo.late (id int)");
+    assert!(refused.is_err(), "the old version still takes writes: {refused:?}");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_script_that_fails_gives_production_its_writers_back() {
+    let (_namespace, _healed, _) = ready_group();
+    apply(&applications());
+    let writer = Writer::start();
+    apply(&upgrade().replace("CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY);", "SELECT 1 / 0;"));
+    let status = ends_in("RolledBack");
+    tell(&status);
+    assert_eq!(status["online"], "shop-v1");
+    let failure = status["record"]["failure"].clone();
+    assert_eq!(failure["reason"], "ScriptFailed", "{failure}");
+    assert!(text(&failure, "/message").contains("8134"), "{failure}");
+    writer.wait_for_more("writes on the old version again");
+    writer.finish("a staged upgrade that went back");
+}
