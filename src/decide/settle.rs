@@ -26,19 +26,15 @@ pub fn elected(view: &View<'_>) -> Plan {
         return settle(view);
     }
     let memo = view.seen.failover.filter(|memo| memo.epoch == record.epoch);
-    if let Some(FailoverAnswer::Refused(number)) = memo.map(|memo| memo.answer) {
+    let raised = record.number.is_some_and(|number| group.number > number);
+    if let Some(FailoverAnswer::Refused(number)) = memo.map(|memo| memo.answer).filter(|_| !raised) {
         let message =
             format!("election {} closed: SQL Server refused to promote {candidate} (error {number})", record.epoch);
         return Plan::new(Reason::ElectionClosed, message)
             .record(record.void(view.next_epoch(), number == 41_142))
             .recheck(POLL);
     }
-    let (Some(number), Some(deadline)) = (record.number, record.deadline) else {
-        let why = format!("{candidate} answers without being primary");
-        return waiting_for_answers(view).unwrap_or_else(|| {
-            open_election(view, Cause { planned: true, primary_stands_down: true, ..Cause::default() }, &why)
-        });
-    };
+    let (Some(number), Some(deadline)) = (record.number, record.deadline) else { return no_primary_any_more(view) };
     if group.failover_running || facts.server.ticks <= deadline {
         let message = format!("election {}: waiting for {candidate} to become primary", record.epoch);
         let plan = Plan::new(Reason::Promoting, message).recheck(POLL);
@@ -51,8 +47,19 @@ pub fn elected(view: &View<'_>) -> Plan {
             plan
         };
     }
+    if raised {
+        return no_primary_any_more(view);
+    }
     let message = format!("election {}: {candidate} did not become primary in time", record.epoch);
     Plan::new(Reason::ElectionClosed, message).record(record.void(view.next_epoch(), false)).recheck(POLL)
+}
+
+/// The elected replica was primary, whatever ended that: its number is higher than when it was elected. Others may have
+/// accepted it, or count it when they are compared: nobody goes back to the primary before it, all are asked again.
+fn no_primary_any_more(view: &View<'_>) -> Plan {
+    let why = format!("{} answers without being primary", view.record.primary);
+    let cause = Cause { planned: true, primary_stands_down: true, ..Cause::default() };
+    waiting_for_answers(view).unwrap_or_else(|| open_election(view, cause, &why))
 }
 
 fn candidate_silent(view: &View<'_>) -> Plan {

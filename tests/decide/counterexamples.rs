@@ -354,3 +354,40 @@ fn of_two_operators_with_one_record_only_one_goes_on() {
         world.healthy();
     });
 }
+
+/// Found by the search: a StandDown that lands late takes a primary down that was just promoted. Going back to the one before
+/// it, whose next commits have lower numbers than the promotion, would lose them as soon as the numbers are compared.
+#[test]
+fn nobody_goes_back_behind_a_promotion_that_took_effect() {
+    let mut world = World::new(group(2, true));
+    world.group.commit_quorum = Some(0);
+    world.group.failover.minimum_interval = Duration::ZERO;
+    world.healthy();
+    world.isolate(A);
+    let mut late = false;
+    while !late {
+        world.pass_with(|step| {
+            late |= matches!(step, Step::StandDown { .. });
+            if late { Fate::Hangs } else { Fate::Lands }
+        });
+    }
+    world.until("promoted", SOON, |w, _| w.primaries().contains(&B.to_string()));
+    let for_b = |step: &Step| matches!(step, Step::StandDown { replica, .. } if *replica == name(B));
+    let index = world.mail.iter().position(for_b).unwrap();
+    world.deliver(index);
+    for _ in 0..60 {
+        world.pass();
+        assert_ne!(world.record.as_ref().unwrap().primary, name(A), "{}", world.history.join("\n"));
+        if world.record.as_ref().unwrap().state == ElectionState::Settled {
+            break;
+        }
+    }
+    world.instance(A).unreachable = false;
+    world.write(&name(A), 1);
+    world.kill(B);
+    world.pass();
+    world.restart(B);
+    world.pass();
+    world.heal();
+    world.healthy();
+}
