@@ -72,6 +72,13 @@ const MUTANTS: &[Mutant] = &[
         story: "a_configuration_only_replica_counts_and_is_never_elected",
     },
     Mutant {
+        without: "a raised number as the proof of a promotion",
+        file: "src/decide/settle.rs",
+        from: "group.number > number);",
+        to: "group.number > number && false);",
+        story: "nobody_goes_back_behind_a_promotion_that_took_effect",
+    },
+    Mutant {
         without: "the time in which a FAILOVER may still land at one that answers",
         file: "src/decide/settle.rs",
         from: "if group.failover_running || facts.server.ticks <= deadline {",
