@@ -25,11 +25,13 @@ spec:
     metadata: {{labels: {{app: shop, version: {version}}}}}
     spec:
       terminationGracePeriodSeconds: 0
+      securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
       containers:
       - name: shop
         image: lab.local/lab:dev
         imagePullPolicy: Never
         args: [serve]
+        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
         readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
         volumeMounts: [{{name: data, mountPath: /data}}]
       volumes: [{{name: data, emptyDir: {{}}}}]
