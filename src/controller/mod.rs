@@ -3,6 +3,7 @@
 
 pub mod act;
 mod backoff;
+mod bells;
 mod events;
 mod instances;
 mod memory;
@@ -20,13 +21,14 @@ use crate::{
     sql::{Dial, Secret, Servers, hex},
     telemetry::Health,
 };
+use bells::{Bells, Key};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use memory::Memory;
 use reconcile::Next;
 use std::sync::Arc;
 use tokio::{task::JoinSet, time::sleep};
-use watch::{Bells, Key, Stores};
+use watch::Stores;
 
 /// Name of the Lease.
 pub const LEASE: &str = "quorate";

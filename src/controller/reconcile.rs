@@ -3,13 +3,14 @@
 use super::{
     Shared,
     act::{self, Actor, Done},
+    bells::{Bell, Key},
     events,
     instances::{Access, Instances},
     memory::Memory,
     objects,
     observe::{self, Sight},
     report,
-    watch::{Bell, Guarded, Key},
+    watch::Guarded,
     writes::Writes,
 };
 use crate::{

@@ -1,6 +1,9 @@
 //! What wakes a group: watches that fill stores, and one bell per group. Watches only wake; a pass reads what it needs.
 
-use super::backoff::Backoff;
+use super::{
+    backoff::Backoff,
+    bells::{Bells, Key},
+};
 use crate::{
     api::{AvailabilityGroup, Failover, RollingUpgrade},
     resources,
@@ -28,13 +31,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 /// Seconds after which a watch is begun anew; a dead one is noticed five seconds later.
 const WATCH_SECONDS: u32 = 25;
@@ -43,14 +43,8 @@ const WATCH_SECONDS: u32 = 25;
 /// the way (a proxy, a bug of a cache) costs no more than this.
 const LIST_AGAIN: Duration = Duration::from_secs(120);
 
-/// What was written should show through the watches after so many passes; else something was lost on the way.
-const PATIENCE: u32 = 10;
-
 /// How long the start waits for nodes.
 const NODES: Duration = Duration::from_secs(2);
-
-/// Namespace and name of a group.
-pub type Key = (String, String);
 
 /// A group that may not be readable.
 pub type Guarded = DeserializeGuard<AvailabilityGroup>;
@@ -71,113 +65,6 @@ pub struct Stores {
     pub nodes: Store<Node>,
     /// Staged upgrades.
     pub upgrades: Store<DeserializeGuard<RollingUpgrade>>,
-}
-
-/// One bell per group, and the news of groups that have none yet.
-#[derive(Clone)]
-pub struct Bells {
-    bells: Arc<Mutex<BTreeMap<Key, Arc<Bell>>>>,
-    new: mpsc::UnboundedSender<Key>,
-    /// Has every watch begin with a list.
-    again: Arc<Notify>,
-}
-
-/// Wakes the loop of one group.
-#[derive(Default)]
-pub struct Bell {
-    notify: Notify,
-    drifted: std::sync::atomic::AtomicBool,
-    again: Arc<Notify>,
-}
-
-impl Bell {
-    /// The same writes went through in so many passes in a row: when that does not end, the watches are blind.
-    pub fn repeats(&self, passes: u32) {
-        if passes > 0 && passes.is_multiple_of(PATIENCE) {
-            tracing::warn!("what was written does not show: every watch begins anew");
-            self.again.notify_waiters();
-        }
-    }
-
-    /// Waits until it rings; one ring is kept.
-    pub async fn rings(&self) {
-        self.notify.notified().await;
-    }
-
-    /// Whether an object of the group was changed or deleted by somebody since the last call.
-    pub fn drifted(&self) -> bool {
-        self.drifted.swap(false, std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// Have the objects of the group applied again.
-    pub fn drift(&self) {
-        self.drifted.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl Bells {
-    /// No bells yet; the receiver hears of each group that appears.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
-        let (new, news) = mpsc::unbounded_channel();
-        (Self { bells: Arc::default(), new, again: Arc::default() }, news)
-    }
-
-    /// Bells for objects of another kind.
-    pub fn beside(&self) -> (Self, mpsc::UnboundedReceiver<Key>) {
-        let (new, news) = mpsc::unbounded_channel();
-        (Self { bells: Arc::default(), new, again: self.again.clone() }, news)
-    }
-
-    /// The bell of a group.
-    pub fn bell(&self, key: &Key) -> Arc<Bell> {
-        self.lock().entry(key.clone()).or_insert_with(|| self.make()).clone()
-    }
-
-    fn make(&self) -> Arc<Bell> {
-        Arc::new(Bell { again: self.again.clone(), ..Bell::default() })
-    }
-
-    /// The loop of a group ended.
-    pub fn remove(&self, key: &Key) {
-        self.lock().remove(key);
-    }
-
-    fn ring(&self, key: &Key) {
-        let bell = self.lock().get(key).cloned();
-        if let Some(bell) = bell {
-            bell.notify.notify_one();
-        }
-    }
-
-    fn ring_all(&self) {
-        for bell in self.lock().values() {
-            bell.notify.notify_one();
-        }
-    }
-
-    /// A group is there.
-    pub fn found(&self, key: Key) {
-        let mut bells = self.lock();
-        if let Some(bell) = bells.get(&key) {
-            bell.notify.notify_one();
-        } else {
-            bells.insert(key.clone(), self.make());
-            // Nobody listens any more only when everything ends.
-            let _ = self.new.send(key);
-        }
-    }
-
-    fn drifted(&self, key: &Key) {
-        let bell = self.lock().get(key).cloned();
-        if let Some(bell) = bell {
-            bell.drift();
-            bell.notify.notify_one();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Bell>>> {
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Starts the watches: the stores, and the work that fills them. `upgrades` are the bells of staged upgrades.

@@ -1,10 +1,7 @@
 //! The objects of a staged upgrade: front Service, Job and Secret of its script. They belong to the `RollingUpgrade`.
 
 use super::{PASSWORD, authority_name, read_write_service, secrets::password, with};
-use crate::{
-    decide::upgrade::plan::runner,
-    model::{DatabaseName, Group, group::SQL_PORT, upgrade::Wish},
-};
+use crate::model::{DatabaseName, Group, group::SQL_PORT, upgrade::Wish};
 use serde_json::{Map, Value, json};
 
 /// Label with the upgrade's name, on everything of it.
@@ -24,7 +21,7 @@ pub struct ScriptRun<'a> {
     pub attempt: u32,
     /// The stage.
     pub stage: &'a Group,
-    /// What the login is named after.
+    /// Its login.
     pub login: &'a str,
     /// The database that it starts in.
     pub database: &'a DatabaseName,
@@ -96,7 +93,7 @@ pub fn script_job(run: &ScriptRun<'_>, config_map: &str) -> Value {
         ("--host", host(run.stage)),
         ("--port", SQL_PORT.to_string()),
         ("--authorities", format!("{AUTHORITIES}/ca.crt")),
-        ("--login", runner(run.login)),
+        ("--login", run.login.into()),
         ("--password-file", format!("{CREDENTIALS}/{PASSWORD}")),
         ("--database", run.database.to_string()),
         ("--barrier", run.barrier.into()),
@@ -153,7 +150,7 @@ pub fn own_job(run: &ScriptRun<'_>, template: &Map<String, Value>) -> Value {
     let told = [
         ("QUORATE_SERVER", format!("{},{SQL_PORT}", host(run.stage))),
         ("QUORATE_DATABASE", run.database.to_string()),
-        ("QUORATE_LOGIN", runner(run.login)),
+        ("QUORATE_LOGIN", run.login.into()),
         ("QUORATE_PASSWORD_FILE", format!("{CREDENTIALS}/{PASSWORD}")),
         ("QUORATE_AUTHORITIES_FILE", format!("{AUTHORITIES}/ca.crt")),
     ];

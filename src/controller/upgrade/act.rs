@@ -6,7 +6,7 @@ use super::{Memory, see::Seen, slot::Slot};
 use crate::{
     api::{self, RollingUpgrade},
     controller::{Shared, instances::Task},
-    decide::upgrade::{Act, Plan, Record, SqlStep, Which},
+    decide::upgrade::{Act, Plan, Record, SqlStep, Which, plan::runner},
     k8s,
     model::{ActiveUpgrade, DatabaseName, LoginName, upgrade::Script},
     resources::{self, PASSWORD, upgrade::ScriptRun},
@@ -236,7 +236,7 @@ impl Actor<'_> {
     ) -> Result<(), k8s::Error> {
         let Some(Slot { wish: stage, .. }) = &self.seen.stage else { return Ok(()) };
         let (wish, attempt) = (&self.seen.wish, self.attempt());
-        let login = format!("{}_{attempt}", wish.name);
+        let login = runner(&format!("{}_{attempt}", wish.name));
         let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash };
         let job = match &wish.script {
             Script::Files { config_map, .. } => resources::upgrade::script_job(&run, config_map),

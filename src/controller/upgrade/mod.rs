@@ -12,7 +12,7 @@ mod see;
 mod slot;
 mod told;
 
-use super::{Shared, backoff::Backoff, reconcile::Next, watch::Key};
+use super::{Shared, backoff::Backoff, bells::Key, reconcile::Next};
 use crate::{
     api::{self, RollingUpgrade, v1alpha1::upgrade_status::RollingUpgradeStatus},
     decide::upgrade::{self, Observation, Plan, Reason, Record, Step, seen::Answer},
