@@ -14,6 +14,8 @@ async fn told_within_a_second(stage: &Stage, reason: &str, remedy: &str) {
     let told = stage.group()["status"]["conditions"].to_string();
     stage.check(stage.condition("FailoverBlocked") == Some(("True".into(), reason.into())), &told);
     stage.check(told.contains(remedy), &told);
+    // Told beside the pass, right after its status.
+    stage.until("an event", seconds(1), |stage| stage.events("FailoverBlocked").len() > events).await;
     let line = stage.events("FailoverBlocked");
     stage.check(line.len() == events + 1 && line[events].contains(remedy), &format!("one event: {line:?}"));
 }
