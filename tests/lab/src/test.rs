@@ -128,7 +128,7 @@ impl Run<'_> {
         self.cluster_tests("ground", &["ground::", "manifests::"])?;
         product::install(self.layout, self.progress)?;
         self.progress.say("tests of Quorate on the lab");
-        self.cluster_tests("group", &["group::"])?;
+        self.cluster_tests("group", &["group::", "upgrade::"])?;
         if self.long { self.cluster_tests("long", &["long::", "tables::"]) } else { Ok(()) }
     }
 
