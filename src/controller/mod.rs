@@ -61,6 +61,8 @@ pub struct Shared {
     permits: Permits,
     stores: Stores,
     servers: Arc<Servers>,
+    /// Connections of their own for upgrades: no look of a group waits for the longer ones of an upgrade.
+    upgrade_servers: Arc<Servers>,
     prepare_image: String,
     health: Arc<Health>,
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -115,7 +117,8 @@ async fn lead(options: Options, mut permits: Permits) {
         kube,
         permits,
         stores,
-        servers: Arc::new(Servers::new(options.dialer)),
+        servers: Arc::new(Servers::new(options.dialer.clone())),
+        upgrade_servers: Arc::new(Servers::new(options.dialer)),
         prepare_image: options.prepare_image,
         health: options.health,
         wall: options.wall,

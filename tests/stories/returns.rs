@@ -115,12 +115,13 @@ async fn two_empty_volumes_are_no_majority_with_nobody_and_the_one_that_is_left_
     assert_eq!(stage.primary(), "orders-2");
 }
 
-/// Sixteen megabytes, on a network on which they take a while.
+/// Thirty-two megabytes, on a network on which they take two seconds: while nothing is done there is a look each second, and
+/// one of them is to fall into the copy.
 async fn a_large_database(stage: &Stage) {
     let person = stage.connection("person", "orders-rw.shop.svc");
     person.run("CREATE TABLE dbo.large (id int IDENTITY PRIMARY KEY, text nvarchar(4000));").await.unwrap();
     person.run("INSERT INTO dbo.large (text) VALUES (REPLICATE(N'x', 4000));").await.unwrap();
-    for _ in 0..12 {
+    for _ in 0..13 {
         person.run("INSERT INTO dbo.large (text) SELECT l.text FROM dbo.large AS l;").await.unwrap();
     }
     stage.net.set_latency(Duration::from_millis(50), Duration::from_millis(60));

@@ -65,6 +65,7 @@ pub async fn see(
     }
     let sight = Sight::new(&shared.stores, &wish);
     let instances = reconcile::instances(shared, &wish, &sight, &mut memory.group).await;
+    let instances = Instances { servers: shared.upgrade_servers.clone(), ..instances };
     let facts = look(&instances, databases, memory).await;
     let selector = sight.read_write.as_ref().and_then(|service| service.spec.as_ref()?.selector.clone());
     let (ready, message) = readiness(object);

@@ -4,7 +4,7 @@ use super::{
     Act, Facts, Inputs, Observation, Plan, Reason, Record, Step,
     seen::{Group, Script, Slot},
 };
-use crate::model::{DatabaseName, SecondaryConnections};
+use crate::model::{DatabaseName, LoginName, ReplicaName, SecondaryConnections};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Editions with distributed availability groups: Enterprise, Developer, Evaluation (SQL Server docs, "Distributed
@@ -181,6 +181,7 @@ fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
             }
         }
     }
+    problems.extend(other_logins(production, stage));
     let foreign = stage.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
     for (name, database) in foreign {
         problems.push(format!(
@@ -188,4 +189,20 @@ fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
         ));
     }
     problems
+}
+
+/// Logins that could not be carried over, since users of the copied databases are bound to production's SID.
+fn other_logins(production: &Group, stage: &Group) -> Vec<String> {
+    let Some((_, own)) = production.primary() else { return Vec::new() };
+    let theirs =
+        stage.facts.iter().flat_map(|(name, facts)| facts.logins.iter().map(move |(login, it)| (name, login, it)));
+    let other = theirs.filter(|(_, login, it)| own.logins.get(*login).is_some_and(|known| known.sid != it.sid));
+    let sentence = |(name, login, _): (&ReplicaName, &LoginName, _)| {
+        format!(
+            "login {login} on {name} of the stage has another SID than on production; take it out of spec.logins of \
+             AvailabilityGroup {} and drop it there, production's is carried over",
+            stage.name
+        )
+    };
+    other.map(sentence).collect()
 }

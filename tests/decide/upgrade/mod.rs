@@ -5,10 +5,11 @@ mod world;
 
 use quorate::{
     decide::upgrade::{
-        Reason, Step,
+        Reason, Step, decide,
+        observation::LoginFacts,
         seen::{Answer, Job, Script},
     },
-    model::{FenceState, upgrade::Approval},
+    model::{FenceState, LoginName, upgrade::Approval},
 };
 use world::{TICK, World};
 
@@ -74,6 +75,21 @@ fn an_upgrade_goes_through_every_step_and_loses_nothing() {
     assert!(record.read_only_seconds(world.at).unwrap() < 60);
     assert_eq!(world.fence(), Some(FenceState::Kept));
     assert!(!world.has_link(0) && !world.has_link(1));
+}
+
+#[test]
+fn a_login_with_another_sid_on_the_stage_is_told_before_anything_is_touched() {
+    let mut seen = World::new().observe();
+    for (slot, sid) in [(&mut seen.production, "0A"), (&mut seen.stage, "0B")] {
+        for facts in slot.found.as_mut().unwrap().facts.values_mut() {
+            let login = LoginFacts { sid: sid.into(), ..LoginFacts::default() };
+            facts.logins.insert(LoginName::new("shop").unwrap(), login);
+        }
+    }
+    let plan = decide(&seen);
+    assert_eq!(plan.reason, Reason::PreflightFailed);
+    assert!(plan.message.contains("login shop on orders-v2-0 of the stage has another SID"), "{}", plan.message);
+    assert!(plan.waves.is_empty(), "{:?}", plan.waves);
 }
 
 #[test]
