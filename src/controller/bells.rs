@@ -57,14 +57,17 @@ impl Bell {
 impl Bells {
     /// No bells yet; the receiver hears of each group that appears.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
-        let (new, news) = mpsc::unbounded_channel();
-        (Self { bells: Arc::default(), new, again: Arc::default() }, news)
+        Self::with(Arc::default())
     }
 
     /// Bells for objects of another kind.
     pub fn beside(&self) -> (Self, mpsc::UnboundedReceiver<Key>) {
+        Self::with(self.again.clone())
+    }
+
+    fn with(again: Arc<Notify>) -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (new, news) = mpsc::unbounded_channel();
-        (Self { bells: Arc::default(), new, again: self.again.clone() }, news)
+        (Self { bells: Arc::default(), new, again }, news)
     }
 
     /// The bell of a group.

@@ -84,7 +84,8 @@ fn read_authority(secret: &BTreeMap<String, Vec<u8>>) -> Option<Authority> {
     Some(Authority { certificate: text(secret, CA)?, key: text(secret, "ca.key")? })
 }
 
-fn text(secret: &BTreeMap<String, Vec<u8>>, key: &str) -> Option<String> {
+/// A value of a Secret, if it is text.
+pub fn text(secret: &BTreeMap<String, Vec<u8>>, key: &str) -> Option<String> {
     String::from_utf8(secret.get(key)?.clone()).ok()
 }
 

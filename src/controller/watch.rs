@@ -196,19 +196,16 @@ pub fn group_of(meta: &ObjectMeta) -> Option<Key> {
     Some((meta.namespace.clone()?, meta.labels.as_ref()?.get(resources::GROUP)?.clone()))
 }
 
-/// Status writes of our own wake nobody: only a new object, another spec, another upgrade, or a deletion. An upgrade hears of
-/// everything about the groups that take part in one.
-fn on_group(bells: Bells, upgrades: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
+/// An object, once a new one appears, when `version` of it changes, and when it goes.
+fn on_change<K: Resource, V: PartialEq + Clone + Send + 'static>(
+    bells: Bells,
+    mut version: impl FnMut(&K) -> V + Send + 'static,
+) -> impl FnMut(News<'_, K>) + Send + 'static {
     let mut seen = BTreeMap::new();
     move |news| match news {
         News::There(object) => {
             let Some(key) = key(object) else { return };
-            let meta = object.meta();
-            let upgrade = object.0.as_ref().ok().and_then(|group| group.status.as_ref()?.upgrade.clone());
-            if upgrade.is_some() {
-                upgrades.ring_all();
-            }
-            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some(), upgrade);
+            let now = version(object);
             if seen.insert(key.clone(), now.clone()) != Some(now) {
                 bells.found(key);
             }
@@ -220,6 +217,19 @@ fn on_group(bells: Bells, upgrades: Bells) -> impl FnMut(News<'_, Guarded>) + Se
             }
         }
     }
+}
+
+/// Status writes of our own wake nobody: only a new object, another spec, another upgrade, or a deletion. An upgrade hears of
+/// everything about the groups that take part in one.
+fn on_group(bells: Bells, upgrades: Bells) -> impl FnMut(News<'_, Guarded>) + Send + 'static {
+    on_change(bells, move |object: &Guarded| {
+        let meta = object.meta();
+        let upgrade = object.0.as_ref().ok().and_then(|group| group.status.as_ref()?.upgrade.clone());
+        if upgrade.is_some() {
+            upgrades.ring_all();
+        }
+        (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some(), upgrade)
+    })
 }
 
 fn on_pod(bells: Bells) -> impl FnMut(News<'_, Pod>) + Send + 'static {
@@ -267,22 +277,7 @@ fn on_failover(bells: Bells) -> impl FnMut(News<'_, DeserializeGuard<Failover>>)
 
 /// Only a new upgrade, another spec or a deletion: what it writes itself wakes nobody.
 fn on_upgrade(bells: Bells) -> impl FnMut(News<'_, DeserializeGuard<RollingUpgrade>>) + Send + 'static {
-    let mut seen = BTreeMap::new();
-    move |news| match news {
-        News::There(object) => {
-            let Some(key) = key(object) else { return };
-            let now = (object.meta().uid.clone(), object.meta().generation);
-            if seen.insert(key.clone(), now.clone()) != Some(now) {
-                bells.found(key);
-            }
-        }
-        News::Gone(object) => {
-            if let Some(key) = key(object) {
-                seen.remove(&key);
-                bells.ring(&key);
-            }
-        }
-    }
+    on_change(bells, |object: &DeserializeGuard<RollingUpgrade>| (object.meta().uid.clone(), object.meta().generation))
 }
 
 /// A node that becomes ready or stops being so changes what its kubelet's word is worth.

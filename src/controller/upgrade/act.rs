@@ -5,8 +5,11 @@
 use super::{Memory, see::Seen, slot::Slot};
 use crate::{
     api::{self, RollingUpgrade},
-    controller::{Shared, instances::Task},
-    decide::upgrade::{Act, Plan, Record, SqlStep, Which, plan::runner},
+    controller::{Shared, instances::Task, objects::text, observe::upgrade_of},
+    decide::upgrade::{
+        Act, Plan, Record, SqlStep, Which,
+        plan::{self, runner},
+    },
     k8s,
     model::{ActiveUpgrade, DatabaseName, LoginName, upgrade::Script},
     resources::{self, PASSWORD, upgrade::ScriptRun},
@@ -24,6 +27,9 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time to read password hashes.
 const HASHES: Duration = Duration::from_secs(5);
+
+/// Password hashes by login.
+type Hashes = BTreeMap<LoginName, Secret>;
 
 /// A statement that runs.
 pub struct Running {
@@ -69,9 +75,11 @@ impl Actor<'_> {
         let mut done = Done::default();
         for wave in &plan.waves {
             let mut good = true;
+            let carries = wave.iter().any(|act| matches!(act, Act::Sql(SqlStep::CarryLogin { .. })));
+            let hashes = if carries { self.hashes().await } else { Ok(Hashes::new()) };
             for act in wave {
                 if let Act::Sql(step) = act {
-                    self.start(step, memory).await;
+                    self.start(step, &hashes, memory).await;
                     continue;
                 }
                 let answer = self.kubernetes(act).await;
@@ -88,11 +96,11 @@ impl Actor<'_> {
     }
 
     /// Sends the batches of a statement, unless they are running already.
-    async fn start(&self, step: &SqlStep, memory: &mut Memory) {
+    async fn start(&self, step: &SqlStep, hashes: &Result<Hashes, Error>, memory: &mut Memory) {
         if memory.running.iter().any(|running| running.step == *step) {
             return;
         }
-        let batches = self.batches(step).await;
+        let batches = self.batches(step, hashes).await;
         let slots = [&self.seen.production, &self.seen.stage].into_iter().flatten();
         let instances =
             slots.into_iter().find(|slot| slot.group.name == step.at().group).map(|slot| slot.instances.clone());
@@ -111,22 +119,23 @@ impl Actor<'_> {
         memory.running.push(Running { step: step.clone(), task: Task::spawn(work) });
     }
 
-    async fn batches(&self, step: &SqlStep) -> Result<Vec<sql::Batch>, Error> {
+    async fn batches(&self, step: &SqlStep, hashes: &Result<Hashes, Error>) -> Result<Vec<sql::Batch>, Error> {
+        let none = Hashes::new();
         let hashes = match step {
-            SqlStep::CarryLogin { .. } => self.hashes().await?,
-            _ => BTreeMap::new(),
+            SqlStep::CarryLogin { .. } => hashes.as_ref().map_err(Clone::clone)?,
+            _ => &none,
         };
         let runner = match step {
             SqlStep::CreateRunner { .. } => Some(self.runner().await.map_err(|error| Error::Retry(error.to_string()))?),
             _ => None,
         };
         let random = self.shared.password();
-        let context = statement::Context { hashes: &hashes, runner: runner.as_ref(), random: &*random };
+        let context = statement::Context { hashes, runner: runner.as_ref(), random: &*random };
         statement::batches(step, &context).map_err(|error| Error::Retry(error.to_string()))
     }
 
     /// Password hashes of production's logins.
-    async fn hashes(&self) -> Result<BTreeMap<LoginName, Secret>, Error> {
+    async fn hashes(&self) -> Result<Hashes, Error> {
         let production = self.seen.production.as_ref();
         let Some((slot, (primary, _))) = production.and_then(|slot| Some((slot, slot.group.primary()?))) else {
             return Err(Error::Retry("production's primary does not answer".into()));
@@ -142,7 +151,7 @@ impl Actor<'_> {
         let secret = resources::upgrade::script_secret(wish, attempt, &(self.shared.random)());
         kube.keep(&secret).await?;
         let kept = kube.secret(&wish.namespace, &name).await?;
-        let password = kept.and_then(|secret| String::from_utf8(secret.get(PASSWORD)?.clone()).ok());
+        let password = kept.and_then(|secret| text(&secret, PASSWORD));
         password.map(Secret::new).ok_or_else(|| k8s::Error::Retry(format!("Secret {name} holds no password")))
     }
 
@@ -216,7 +225,7 @@ impl Actor<'_> {
         let Some(group) = self.shared.kube.group(&wish.namespace, name.as_str()).await? else {
             return Err(k8s::Error::Retry(format!("AvailabilityGroup {name} does not exist")));
         };
-        let now = crate::controller::observe::upgrade_of(&group);
+        let now = upgrade_of(&group);
         match &now {
             Some(other) if other.uid != wish.uid => {
                 return Err(k8s::Error::Refused(format!("AvailabilityGroup {name} takes part in {}", other.name)));
@@ -236,7 +245,7 @@ impl Actor<'_> {
     ) -> Result<(), k8s::Error> {
         let Some(Slot { wish: stage, .. }) = &self.seen.stage else { return Ok(()) };
         let (wish, attempt) = (&self.seen.wish, self.attempt());
-        let login = runner(&format!("{}_{attempt}", wish.name));
+        let login = runner(&plan::attempt(&wish.name, attempt));
         let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash };
         let job = match &wish.script {
             Script::Files { config_map, .. } => resources::upgrade::script_job(&run, config_map),

@@ -2,10 +2,10 @@
 
 use super::{Memory, slot};
 use crate::{
-    controller::Shared,
+    controller::{Shared, objects::text},
     decide::upgrade::{
         self, Observation, Record, Step,
-        plan::runner,
+        plan::{self, runner},
         seen::{Answer, Endpoint, Front, Job, Script, Slot},
     },
     k8s::{
@@ -194,9 +194,9 @@ async fn ask(shared: &Shared, seen: &Observation, attempt: u32, stage: Option<&s
         return silent();
     };
     let secret = shared.kube.secret(&wish.namespace, &script_name(wish, attempt)).await;
-    let password = secret.ok().flatten().and_then(|secret| String::from_utf8(secret.get(PASSWORD)?.clone()).ok());
+    let password = secret.ok().flatten().and_then(|secret| text(&secret, PASSWORD));
     let Some(password) = password.map(Secret::new) else { return silent() };
-    let login = runner(&format!("{}_{attempt}", wish.name));
+    let login = runner(&plan::attempt(&wish.name, attempt));
     let asked = wish.verify.iter().map(|Verification { database, query, .. }| {
         let (login, password) = (&login, &password);
         async move { query_of(stage, primary, (login, password), database, query).await }

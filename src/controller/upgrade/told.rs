@@ -118,8 +118,12 @@ fn part(step: Step) -> Option<&'static str> {
     }
 }
 
+/// A moment in milliseconds since 1970, to the second.
+fn time(at: i64) -> Option<Time> {
+    Timestamp::from_second(at.div_euclid(1_000)).ok().map(Time)
+}
+
 fn read_only(record: &Record, at: i64) -> Option<ReadOnlyStatus> {
-    let time = |at: i64| Timestamp::from_second(at.div_euclid(1_000)).ok().map(Time);
     let mut parts = BTreeMap::new();
     for (step, took) in &record.took {
         if let Some(part) = part(*step) {
@@ -140,10 +144,8 @@ fn databases(seen: &Observation, record: &Record) -> Vec<CopyStatus> {
     let line = |name: &DatabaseName| {
         let copy = link.and_then(|link| link.databases.get(name));
         let remote = copy.and_then(|copy| copy.remote.as_ref());
-        let seedings = own.into_iter().flat_map(|facts| facts.seedings.iter().rev());
-        let mut seeding =
-            seedings.filter(|it| it.source && it.database.as_ref() == Some(name) && it.state == "SEEDING");
-        let seeded = seeding.next().and_then(|it| Some(format!("{} of {} MiB", it.bytes? >> 20, it.total? >> 20)));
+        let seeded = own.and_then(|facts| facts.sent(name)?.moved());
+        let seeded = seeded.map(|(bytes, total)| format!("{} of {} MiB", bytes >> 20, total >> 20));
         CopyStatus {
             name: name.to_string(),
             state: Some(state(record, copy, seeded.is_some()).into()),
@@ -171,7 +173,6 @@ fn state(record: &Record, copy: Option<&LinkDatabase>, seeding: bool) -> &'stati
 
 /// Steps in order with the time of each, the present one without.
 fn steps(record: &Record) -> Vec<StepStatus> {
-    let time = |at: i64| Timestamp::from_second(at.div_euclid(1_000)).ok().map(Time);
     let mut began = record.since - record.took.iter().map(|(_, took)| took).sum::<i64>();
     let mut lines = Vec::new();
     for (step, took) in &record.took {

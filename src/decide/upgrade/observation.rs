@@ -274,12 +274,24 @@ impl Facts {
         self.group.as_ref().is_some_and(|group| group.role == Role::Primary)
     }
 
+    /// The copy of a database that is being sent from here, the one begun last.
+    pub fn sent(&self, database: &DatabaseName) -> Option<&Seeding> {
+        self.seedings.iter().rfind(|it| it.source && it.database.as_ref() == Some(database) && it.state == "SEEDING")
+    }
+
     /// What stands inside a database that could be read.
     pub fn marks(&self, database: &DatabaseName) -> Option<&Marks> {
         match &self.databases.get(database)?.inside {
             Some(Inside::Read(marks)) => Some(marks),
             Some(Inside::Unreadable { .. }) | None => None,
         }
+    }
+}
+
+impl Seeding {
+    /// Bytes that moved, of all. `None`: not known yet.
+    pub fn moved(&self) -> Option<(i64, i64)> {
+        Some((self.bytes?, self.total?))
     }
 }
 

@@ -206,6 +206,11 @@ pub enum SqlStep {
 /// Prefix of the login that a script runs as.
 pub const RUNNER: &str = "quorate_script_";
 
+/// The word that an attempt's login is named after.
+pub fn attempt(upgrade: &str, number: u32) -> String {
+    format!("{upgrade}_{number}")
+}
+
 /// Name of the login that a script of an attempt runs as.
 pub fn runner(attempt: &str) -> String {
     format!("{RUNNER}{attempt}")

@@ -2,7 +2,7 @@
 
 use super::{
     Act, Facts, Inputs, Plan, Reason, Record, SqlStep, Step, View, Which, at,
-    observation::trust_of,
+    observation::{Seeding, trust_of},
     preflight::databases,
     seen::{Group, Script},
     side,
@@ -168,9 +168,7 @@ fn behind(view: &View<'_>) -> Option<String> {
 }
 
 fn progress(sender: &Facts, database: &DatabaseName) -> String {
-    let seedings = sender.seedings.iter().rev();
-    let mut own = seedings.filter(|it| it.source && it.database.as_ref() == Some(database) && it.state == "SEEDING");
-    match own.next().and_then(|it| Some((it.bytes?, it.total?))) {
+    match sender.sent(database).and_then(Seeding::moved) {
         Some((bytes, total)) if total > 0 => format!(": {} of {} MiB", bytes >> 20, total >> 20),
         _ => String::new(),
     }

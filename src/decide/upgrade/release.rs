@@ -3,6 +3,7 @@
 use super::{
     Act, Mark, Plan, Reason, Record, SqlStep, Step, View, Which, at,
     back::give_up,
+    plan,
     seen::{Answer, Job},
 };
 use crate::model::{
@@ -64,7 +65,7 @@ fn start<'a>(view: &View<'a>) -> Option<&'a DatabaseName> {
 
 /// The word that the script's login is named after.
 pub fn attempt(view: &View<'_>) -> String {
-    format!("{}_{}", view.seen.wish.name, view.record.attempt)
+    plan::attempt(&view.seen.wish.name, view.record.attempt)
 }
 
 /// Queries, endpoint and a write on the stage.
