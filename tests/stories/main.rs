@@ -31,3 +31,4 @@ mod readers;
 mod requirements;
 mod returns;
 mod tables;
+mod upgrades;

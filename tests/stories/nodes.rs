@@ -61,6 +61,10 @@ impl ContainerHost for Idle {
     fn kill(&self, container: &Container) {
         self.note("kill", container);
     }
+
+    fn last_words(&self, _: &Container) -> Option<String> {
+        None
+    }
 }
 
 struct Stage {

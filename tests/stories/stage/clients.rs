@@ -3,10 +3,12 @@
 use super::{
     Stage,
     ledger::{Ledger, Reign, Told},
+    upgrade::{self, Front},
 };
 use crate::world::{
     apiserver::ApiServer,
     cluster::resolve::{NOBODY, resolve},
+    sql_door::group_of,
     sql_host::SqlHost,
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -51,6 +53,7 @@ pub struct Connection {
     target: Target,
     led_to: Arc<Mutex<String>>,
     host: SqlHost,
+    group: String,
     /// Whatever fails ends the connection, so that the next one may lead elsewhere.
     fickle: bool,
 }
@@ -87,7 +90,7 @@ impl Connection {
     /// The reign that answers here now.
     fn reign(&self) -> Option<Reign> {
         let pod = self.led_to.lock().unwrap().clone();
-        let group = self.host.server(&pod)?.instance.shared().group("orders")?;
+        let group = self.host.server(&pod)?.instance.shared().group(group_of(&pod))?;
         let state = group.state();
         (state.role == standin::group::roles::Role::Primary).then_some((pod, state.fork))
     }
@@ -107,11 +110,29 @@ impl Writer {
     }
 }
 
+/// Where a client writes.
+enum Place {
+    /// Always there.
+    Here(Connection),
+    /// Wherever the version of the application writes that the front Service leads to.
+    Behind(Front),
+}
+
+impl Place {
+    /// The way at this moment. `None`: users reach nobody.
+    fn now(&self) -> Option<&Connection> {
+        match self {
+            Self::Here(connection) => Some(connection),
+            Self::Behind(front) => front.now(),
+        }
+    }
+}
+
 struct Work {
     name: String,
     first: i64,
     pause: Duration,
-    connection: Connection,
+    place: Place,
     ledger: Ledger,
     stage: crate::world::history::History,
     clock: crate::world::clock::Clock,
@@ -123,8 +144,8 @@ impl Work {
         let (mut there, mut before) = (false, String::new());
         let mut row = self.first;
         while !self.stop.load(Ordering::Relaxed) {
-            if !there {
-                there = self.connection.run(TABLE).await.is_ok();
+            if let Some(connection) = self.place.now().filter(|_| !there) {
+                there = connection.run(TABLE).await.is_ok();
             }
             let mut failed = !there;
             if there {
@@ -141,13 +162,17 @@ impl Work {
     }
 
     async fn append(&self, row: i64) -> String {
-        let sent = self.clock.elapsed();
-        let answer = self.connection.run(&format!("INSERT INTO dbo.ledger (id) VALUES ({row});")).await;
-        let pod = self.connection.led_to.lock().unwrap().clone();
+        let Some(connection) = self.place.now() else { return "nobody is there".into() };
+        let (sent, frozen) = (self.clock.elapsed(), self.is_frozen(connection));
+        let answer = connection.run(&format!("INSERT INTO dbo.ledger (id) VALUES ({row});")).await;
+        let pod = connection.led_to.lock().unwrap().clone();
         match answer {
             Ok(_) => {
-                if self.ledger.acknowledge(row, sent, self.connection.reign()) {
-                    self.audit(&pod).await;
+                if frozen && self.is_frozen(connection) {
+                    self.stage.break_rule(format!("{pod} acknowledged row {row} though it is fenced"));
+                }
+                if self.ledger.acknowledge(row, sent, connection.reign()) {
+                    self.audit(connection, &pod).await;
                 }
                 format!("acknowledged by {pod}")
             }
@@ -159,11 +184,16 @@ impl Work {
         }
     }
 
+    /// Whether nobody may write there for the sake of an upgrade.
+    fn is_frozen(&self, connection: &Connection) -> bool {
+        connection.group == "orders" && upgrade::is_frozen(connection.host.api())
+    }
+
     /// Whoever acknowledges a row has every row that was acknowledged before.
-    async fn audit(&self, pod: &str) {
+    async fn audit(&self, connection: &Connection, pod: &str) {
         let acknowledged = self.ledger.rows(Told::Acknowledged);
-        if let Ok(rows) = self.connection.rows().await
-            && *self.connection.led_to.lock().unwrap() == pod
+        if let Ok(rows) = connection.rows().await
+            && *connection.led_to.lock().unwrap() == pod
         {
             self.ledger.compare(pod, &acknowledged, &rows);
         }
@@ -173,7 +203,7 @@ impl Work {
 impl Stage {
     /// A connection as `sa` from this host, by a name of the cluster.
     pub fn connection(&self, from: &str, name: &str) -> Connection {
-        let password = self.host.secret("shop", "orders-admin", "password").unwrap();
+        let password = self.host.secret("shop", &format!("{}-admin", group_at(name)), "password").unwrap();
         self.connection_as(from, name, "sa", &String::from_utf8(password).unwrap())
     }
 
@@ -181,7 +211,8 @@ impl Stage {
     pub fn connection_as(&self, from: &str, name: &str, login: &str, password: &str) -> Connection {
         let led_to: Arc<Mutex<String>> = Arc::default();
         let way = Way { net: self.net.host(from), api: self.plane.api.clone(), led_to: led_to.clone() };
-        let authority = self.host.secret("shop", "orders-tls", "ca.crt").unwrap();
+        let group = group_at(name);
+        let authority = self.host.secret("shop", &format!("{group}-tls"), "ca.crt").unwrap();
         let target = Target {
             key: from.into(),
             host: name.into(),
@@ -199,17 +230,18 @@ impl Stage {
             target,
             led_to,
             host: self.host.clone(),
-            fickle: ["orders-rw", "orders-ro"].iter().any(|service| name.starts_with(service)),
+            group: group.into(),
+            fickle: ["-rw.shop.svc", "-ro.shop.svc"].iter().any(|service| name.ends_with(service)),
         }
     }
 
-    fn write(&self, name: &str, first: i64, pause: Duration, connection: Connection) -> Writer {
+    fn write(&self, name: &str, first: i64, pause: Duration, place: Place) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             name: name.into(),
             first,
             pause,
-            connection,
+            place,
             ledger: self.ledger.clone(),
             stage: self.plane.history.clone(),
             clock: self.plane.clock,
@@ -222,14 +254,20 @@ impl Stage {
     pub fn client(&self, number: i64, pause: Duration) -> Writer {
         let name = format!("client-{number}");
         let connection = self.connection(&name, "orders-rw.shop.svc");
-        self.write(&name, number * 1_000_000, pause, connection)
+        self.write(&name, number * 1_000_000, pause, Place::Here(connection))
+    }
+
+    /// A user who comes in by the front Service of an upgrade; both groups are there.
+    pub fn user(&self, number: i64, pause: Duration) -> Writer {
+        let name = format!("user-{number}");
+        self.write(&name, number * 1_000_000, pause, Place::Behind(Front::new(self, &name)))
     }
 
     /// A client that stays with one replica.
     pub fn client_of(&self, pod: &str, number: i64, pause: Duration) -> Writer {
         let name = format!("client-{number}");
         let connection = self.connection(&name, &direct(pod));
-        self.write(&name, number * 1_000_000, pause, connection)
+        self.write(&name, number * 1_000_000, pause, Place::Here(connection))
     }
 
     /// The rows on one replica.
@@ -240,5 +278,11 @@ impl Stage {
 
 /// The name of one replica.
 pub fn direct(pod: &str) -> String {
-    format!("{pod}.orders-replicas.shop.svc")
+    format!("{pod}.{}-replicas.shop.svc", group_of(pod))
+}
+
+/// The group that a name of the cluster leads to.
+fn group_at(name: &str) -> &str {
+    let service = name.trim_end_matches(".shop.svc").rsplit('.').next().unwrap_or_default();
+    service.rsplit_once('-').map_or(service, |(group, _)| group)
 }

@@ -64,14 +64,19 @@ impl Stage {
 
     /// Every acknowledged row is on the primary and on every synchronous replica, and nothing that was refused.
     pub async fn accounts(&self) {
+        self.accounts_of(&self.replicas()).await;
+    }
+
+    /// The same for these replicas.
+    pub async fn accounts_of(&self, pods: &[String]) {
         let acknowledged = self.ledger.rows(Told::Acknowledged);
         if acknowledged.is_empty() {
             return;
         }
         let mut first: Option<BTreeSet<i64>> = None;
-        for pod in self.replicas() {
-            let rows = self.rows_of(&pod).await;
-            self.ledger.compare(&pod, &acknowledged, &rows);
+        for pod in pods {
+            let rows = self.rows_of(pod).await;
+            self.ledger.compare(pod, &acknowledged, &rows);
             let same = first.get_or_insert_with(|| rows.clone()) == &rows;
             self.check(same, &format!("{pod} has other rows than the first replica"));
         }

@@ -7,6 +7,7 @@
 //! | [`clients`] | writers with a ledger |
 //! | [`ledger`] | what was acknowledged, and by whom; the rules for it |
 //! | [`ends`] | how a story ends: ready, at rest, accounts settled |
+//! | [`upgrade`] | a staged upgrade: a second group, two versions of an application, a script |
 //! | [`log`] | what operator and instances log goes into the history |
 
 pub mod clients;
@@ -15,10 +16,12 @@ pub mod faults;
 pub mod ledger;
 pub mod log;
 pub mod operator;
+pub mod upgrade;
 
 use crate::world::{
     ControlPlane,
     cluster::{Cluster, resolve},
+    containers::Containers,
     sql_host::SqlHost,
 };
 use ledger::Ledger;
@@ -115,7 +118,7 @@ impl Stage {
         let api = plane.api.clone();
         net.set_resolver(move |name| resolve::resolve(&api, name));
         let host = SqlHost::new(plane.api.clone(), plane.history.clone(), net.clone(), Faults::new(switches), seed);
-        let cluster = Cluster::start(&plane, Arc::new(host.clone()));
+        let cluster = Cluster::start(&plane, Arc::new(Containers::new(host.clone(), net.clone())));
         let ledger = Ledger::new(plane.clock, plane.history.clone());
         let (operators, lives) = (Mutex::default(), AtomicU64::new(0));
         Self { plane, cluster, net, host, ledger, wish: Mutex::new(wish), operators, lives, _log: log }

@@ -2,11 +2,13 @@
 //!
 //! They use the API server without a network and without faults; what may fail are nodes and containers.
 
+pub mod jobs;
 pub mod kubelet;
 pub mod node;
 pub mod pod_status;
 pub mod resolve;
 pub mod scheduler;
+pub mod slices;
 pub mod statefulset;
 
 use super::{ControlPlane, apiserver::ApiServer, history::History, random::Random};
@@ -53,6 +55,8 @@ pub trait ContainerHost: Send + Sync + 'static {
     fn stop(&self, container: &Container);
     /// SIGKILL, or the power is gone: the process does nothing more.
     fn kill(&self, container: &Container);
+    /// What a process that exited left in its termination log.
+    fn last_words(&self, container: &Container) -> Option<String>;
 }
 
 struct Inner {
@@ -102,6 +106,8 @@ impl Cluster {
         loop {
             revisions.borrow_and_update();
             statefulset::control(&self.0.api);
+            jobs::control(&self.0.api);
+            slices::control(&self.0.api);
             scheduler::schedule(&self.0.api);
             kubelet::assign(&self);
             if revisions.changed().await.is_err() {

@@ -4,6 +4,7 @@
 pub mod apiserver;
 pub mod clock;
 pub mod cluster;
+pub mod containers;
 pub mod effects;
 pub mod history;
 pub mod random;

@@ -53,16 +53,36 @@ impl Door {
         requests.iter().any(|request| request["spec"]["mode"] == "Forced" && request["spec"]["target"] == pod)
     }
 
+    /// Nothing irreversible is done to a link that its upgrade has not recorded before (upgrade.md, invariant 7).
+    fn judge_link(&self, pod: &str, what: &str, uid: &str) {
+        let upgrades = self.0.api.all("rollingupgrades", "shop");
+        let upgrade = upgrades.iter().find(|upgrade| upgrade["metadata"]["uid"] == uid);
+        let record = upgrade.map(|upgrade| upgrade["status"]["record"].clone()).unwrap_or_default();
+        let given_up = !record["failure"].is_null();
+        // Of an upgrade that was deleted nobody knows what it had recorded.
+        let may = record.is_null() || if given_up { what == "DROP" } else { record["terminating"] == true };
+        if !may {
+            self.0.history.break_rule(format!("{what} of the link on {pod}, but recorded is {record}"));
+        }
+    }
+
     /// No FAILOVER without a recorded election (promotion.md 8, 3 and 4). Returns whether it must not succeed.
     fn judge(&self, pod: &str, sql: &str) -> bool {
+        if let Some(uid) = link_after(sql, "DROP AVAILABILITY GROUP [") {
+            self.judge_link(pod, "DROP", uid);
+        }
         let force = sql.contains("FORCE_FAILOVER_ALLOW_DATA_LOSS");
+        if let Some(uid) = link_after(sql, "ALTER AVAILABILITY GROUP [").filter(|_| force) {
+            self.judge_link(pod, "FORCE", uid);
+            return false;
+        }
         if force && !self.accepted(pod) {
             self.0.history.break_rule(format!("a forced failover on {pod} that nobody asked for"));
         }
         if !force && !sql.contains(" FAILOVER;") {
             return false;
         }
-        let group = self.0.api.find("availabilitygroups", "shop", "orders").unwrap_or_default();
+        let group = self.0.api.find("availabilitygroups", "shop", group_of(pod)).unwrap_or_default();
         let record = &group["status"]["election"];
         let epoch = number_after(sql, "q.epoch = ").unwrap_or_default();
         let recorded = record["epoch"].as_u64().unwrap_or_default();
@@ -195,6 +215,17 @@ impl SqlSession for WatchedSession {
     }
 }
 
+/// The group of an instance, by the name of its pod.
+pub fn group_of(pod: &str) -> &str {
+    let name = pod.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('-');
+    name.strip_suffix("-a").or_else(|| name.strip_suffix("-c")).unwrap_or(name)
+}
+
+/// The upgrade whose link is named behind a mark, by its UID.
+fn link_after<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    text.split_once(mark)?.1.strip_prefix("quorate-")?.split(']').next()
+}
+
 fn number_after(text: &str, mark: &str) -> Option<u64> {
     let rest = text.split_once(mark)?.1;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -206,6 +237,7 @@ fn summary(sql: &str) -> String {
     let verbs = [
         "ALTER AVAILABILITY GROUP",
         "CREATE AVAILABILITY GROUP",
+        "DROP AVAILABILITY GROUP",
         "CREATE DATABASE",
         "ALTER DATABASE",
         "BACKUP DATABASE",
@@ -214,6 +246,12 @@ fn summary(sql: &str) -> String {
         "ALTER ENDPOINT",
         "CREATE CERTIFICATE",
         "DENY CONNECT",
+        "CREATE TRIGGER",
+        "ENABLE TRIGGER",
+        "DISABLE TRIGGER",
+        "DROP TRIGGER",
+        "EXEC sys.sp_addextendedproperty",
+        "KILL ",
         "UPDATE master.dbo.quorate SET",
     ];
     let lines = sql.lines().filter_map(|line| {

@@ -59,6 +59,16 @@ impl SqlHost {
         Self(Arc::new(Inner { api, history, net, faults, door, seed, disks, processes }))
     }
 
+    /// The API server of their cluster.
+    pub fn api(&self) -> &ApiServer {
+        &self.0.api
+    }
+
+    /// What happened.
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
     /// The door of all instances.
     pub fn door(&self) -> &Door {
         &self.0.door
@@ -175,6 +185,10 @@ impl ContainerHost for SqlHost {
         if self.0.net.is_up(&container.pod) {
             self.0.net.kill(&container.pod);
         }
+    }
+
+    fn last_words(&self, _: &Container) -> Option<String> {
+        None
     }
 }
 

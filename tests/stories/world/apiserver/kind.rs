@@ -73,6 +73,8 @@ impl Kind {
             Self::builtin("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim").with_status(),
             Self::builtin("apps", "v1", "statefulsets", "StatefulSet").with_status().with_generation(),
             Self::builtin("apps", "v1", "controllerrevisions", "ControllerRevision"),
+            Self::builtin("batch", "v1", "jobs", "Job").with_status().with_generation(),
+            Self::builtin("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice").with_generation(),
             Self::builtin("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
                 .with_status()
                 .with_generation()

@@ -48,7 +48,8 @@ use std::{
 use store::{Outcome, Store};
 
 /// Kinds that the controllers of nodes and pods look at.
-const WORKLOAD: [&str; 6] = ["pods", "statefulsets", "nodes", "persistentvolumeclaims", "secrets", "configmaps"];
+const WORKLOAD: [&str; 8] =
+    ["pods", "statefulsets", "jobs", "services", "nodes", "persistentvolumeclaims", "secrets", "configmaps"];
 
 struct Inner {
     clock: Clock,

@@ -2,7 +2,7 @@
 
 use super::{
     Cluster, Container, node,
-    pod_status::{Phase, report, report_readiness},
+    pod_status::{Phase, is_over, report, report_readiness},
 };
 use crate::world::random::Random;
 use futures::future::BoxFuture;
@@ -19,6 +19,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(300);
 const BACK_OFF_RESET: Duration = Duration::from_secs(600);
 /// Exit code of a killed process.
 const KILLED: i32 = 137;
+/// Exit code of a process that was not seen to end.
+const LOST: i32 = 255;
 
 /// What a worker can be told from outside.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,12 @@ pub fn assign(cluster: &Cluster) {
         let (Some(uid), Some(node)) = (pod["metadata"]["uid"].as_str(), pod["spec"]["nodeName"].as_str()) else {
             continue;
         };
+        if is_over(&pod) {
+            if pod["metadata"]["deletionTimestamp"].is_string() {
+                remove(cluster, node, &pod);
+            }
+            continue;
+        }
         let ready = cluster.api().find("nodes", "", node).is_some_and(|node| node::is_ready(&node));
         if workers.contains_key(uid) || !ready || !cluster.0.nodes.get(node).is_some_and(|power| *power.borrow()) {
             continue;
@@ -43,6 +51,12 @@ pub fn assign(cluster: &Cluster) {
         let worker = Worker::new(cluster.clone(), &pod, node);
         tokio::spawn(worker.live(inbox));
     }
+}
+
+/// A pod of which nothing is left goes.
+fn remove(cluster: &Cluster, node: &str, pod: &Value) {
+    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+    cluster.api().remove(&format!("kubelet {node}"), "pods", text("namespace"), text("name"), Some(0));
 }
 
 struct Worker {
@@ -103,7 +117,10 @@ impl Worker {
 
     async fn run(&mut self, inbox: &mut mpsc::UnboundedReceiver<Order>) {
         if self.container.object["status"]["containerStatuses"][0]["state"]["running"].is_object() {
-            report(self.cluster.api(), &self.container, &Phase::Exited(255));
+            self.exited(LOST);
+            if self.is_over() {
+                return;
+            }
             self.container.restart += 1;
         }
         report(self.cluster.api(), &self.container, &Phase::Waiting("PodInitializing".into()));
@@ -118,14 +135,27 @@ impl Worker {
                 End::Exited(code) => {
                     let notice = self.delay(100, 1000);
                     sleep(notice).await;
-                    report(self.cluster.api(), &self.container, &Phase::Exited(code));
+                    self.exited(code);
                 }
+            }
+            if self.is_over() {
+                return;
             }
             if self.wait_back_off(began.elapsed()).await {
                 return;
             }
             self.container.restart += 1;
         }
+    }
+
+    fn exited(&self, code: i32) {
+        let words = self.cluster.0.host.last_words(&self.container);
+        report(self.cluster.api(), &self.container, &Phase::Exited { code, words });
+    }
+
+    /// Whether the container is not to be started again.
+    fn is_over(&self) -> bool {
+        self.pod().is_none_or(|pod| is_over(&pod))
     }
 
     /// Init containers, until they succeed; true when the pod is gone.

@@ -14,8 +14,18 @@ pub enum Phase {
         /// Whether it is ready by itself.
         started: bool,
     },
-    /// Exited with this code.
-    Exited(i32),
+    /// Exited.
+    Exited {
+        /// With this code.
+        code: i32,
+        /// What it left in its termination log.
+        words: Option<String>,
+    },
+}
+
+/// Whether nothing of a pod runs any more, nor ever will.
+pub fn is_over(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))
 }
 
 /// A condition of a pod.
@@ -67,7 +77,13 @@ pub fn report(api: &ApiServer, container: &Container, phase: &Phase) {
         let old = pod["status"]["containerStatuses"][0].clone();
         pod["status"]["containerStatuses"] = json!([container_status(container, pod, &old, phase, &stamp)]);
         let prepared = !matches!(phase, Phase::Waiting(why) if why == "PodInitializing");
-        pod["status"]["phase"] = if prepared { "Running" } else { "Pending" }.into();
+        let over = |code: i32| if code == 0 { "Succeeded" } else { "Failed" };
+        pod["status"]["phase"] = match phase {
+            Phase::Exited { code, .. } if pod["spec"]["restartPolicy"] == "Never" => over(*code),
+            _ if prepared => "Running",
+            _ => "Pending",
+        }
+        .into();
         let ready = *phase == Phase::Running { started: true };
         put_condition(pod, "PodScheduled", true, "", &stamp);
         put_condition(pod, "Initialized", prepared, "ContainersNotInitialized", &stamp);
@@ -105,10 +121,11 @@ fn container_status(container: &Container, pod: &Value, old: &Value, phase: &Pha
     let (state, last) = match phase {
         Phase::Waiting(why) => (json!({"waiting": {"reason": why}}), exited_before(old)),
         Phase::Running { .. } => (json!({"running": {"startedAt": began}}), exited_before(old)),
-        Phase::Exited(code) => {
+        Phase::Exited { code, words } => {
             let reason = if *code == 0 { "Completed" } else { "Error" };
             let terminated = json!({"terminated": {
-                "exitCode": code, "reason": reason, "startedAt": began, "finishedAt": stamp, "containerID": id}});
+                "exitCode": code, "reason": reason, "message": words, "startedAt": began, "finishedAt": stamp,
+                "containerID": id}});
             (terminated, old["lastState"].clone())
         }
     };

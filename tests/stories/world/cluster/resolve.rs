@@ -45,19 +45,25 @@ fn name_of(object: &Value) -> Option<String> {
     object["metadata"]["name"].as_str().map(str::to_owned)
 }
 
-/// The pods behind a service.
+/// The pods behind a service that it leads to.
 pub fn endpoints(api: &ApiServer, namespace: &str, service: &Value) -> Vec<String> {
+    let all = behind(api, namespace, service).into_iter();
+    all.filter(|(_, serves)| *serves).map(|(pod, _)| pod).collect()
+}
+
+/// The pods behind a service, and whether it leads to each.
+pub fn behind(api: &ApiServer, namespace: &str, service: &Value) -> Vec<(String, bool)> {
     let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else {
         return Vec::new();
     };
     let everyone = service["spec"]["publishNotReadyAddresses"] == true;
     let pods = api.all("pods", namespace);
+    let serves = |pod: &Value| {
+        everyone || (condition(pod, "Ready") == Some(true) && pod["metadata"]["deletionTimestamp"].is_null())
+    };
     pods.iter()
         .filter(|pod| selector.iter().all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value)))
         .filter(|pod| pod["status"]["podIP"].is_string())
-        .filter(|pod| {
-            everyone || (condition(pod, "Ready") == Some(true) && pod["metadata"]["deletionTimestamp"].is_null())
-        })
-        .filter_map(|pod| name_of(pod))
+        .filter_map(|pod| Some((name_of(pod)?, serves(pod))))
         .collect()
 }

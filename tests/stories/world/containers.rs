@@ -1,0 +1,167 @@
+//! What runs in containers: instances of SQL Server, the script of a staged upgrade, and applications, which only wait.
+
+use super::{
+    cluster::{Container, ContainerHost},
+    sql_host::SqlHost,
+};
+use futures::{FutureExt, future::BoxFuture};
+use quorate::sql::{
+    Dial, Secret, Stream,
+    script::{self, Order, Script},
+};
+use serde_json::Value;
+use standin::{net::SharedNetwork, sim::SimNet};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Image of SQL Server, but for its tag.
+const SQL_SERVER: &str = "mcr.microsoft.com/mssql/server:";
+/// Exit code of a script that failed.
+const FAILED: i32 = 1;
+
+#[derive(Default)]
+struct Scripts {
+    /// Asks runs to stop, by UID of the pod.
+    stop: BTreeMap<String, watch::Sender<bool>>,
+    words: BTreeMap<String, String>,
+}
+
+/// Runs everything; clones share it.
+#[derive(Clone)]
+pub struct Containers {
+    sql: SqlHost,
+    net: SimNet,
+    scripts: Arc<Mutex<Scripts>>,
+}
+
+impl Containers {
+    /// Nothing runs yet.
+    pub fn new(sql: SqlHost, net: SimNet) -> Self {
+        Self { sql, net, scripts: Arc::default() }
+    }
+
+    async fn script(self, container: Container, stop: watch::Receiver<bool>) -> i32 {
+        let ended = match self.order(&container) {
+            Err(why) => Err(why),
+            Ok((script, order)) => {
+                let (dialer, history) = (Way(self.net.host(&container.pod)), self.sql.history().clone());
+                let mut say = |line: &str| history.note(container.pod.clone(), line.to_owned());
+                script::run(&dialer, &script, &order, stop, &mut say).await.map_err(|failed| failed.to_string())
+            }
+        };
+        let Err(why) = ended else { return 0 };
+        self.scripts.lock().unwrap().words.insert(container.uid, why);
+        FAILED
+    }
+
+    /// What the container is told by its arguments and finds in its volumes.
+    fn order(&self, container: &Container) -> Result<(Script, Order), String> {
+        let spec = &container.object["spec"];
+        let argument = |name: &str| {
+            let arguments = spec["containers"][0]["args"].as_array().into_iter().flatten();
+            let values = arguments.filter_map(|it| it.as_str()?.strip_prefix(&format!("--{name}=")).map(str::to_owned));
+            values.last().ok_or_else(|| format!("--{name} is not given"))
+        };
+        let volume = |name: &str| {
+            let volumes = spec["volumes"].as_array().into_iter().flatten();
+            volumes.clone().find(|volume| volume["name"] == name).cloned().unwrap_or_default()
+        };
+        let script = Script::new(self.files(container, &volume("script"))?).map_err(|faults| format!("{faults:?}"))?;
+        if argument("sha256")? != script.sha256 {
+            return Err("nothing was run: the files are not those that the upgrade was started with".into());
+        }
+        let secret = |volume: &Value, key: &str| {
+            let name = volume["secret"]["secretName"].as_str().unwrap_or_default();
+            self.sql.secret(&container.namespace, name, key)
+        };
+        let password = secret(&volume("credentials"), "password")?;
+        let authorities = match self.files(container, &volume("authorities"))?.remove("ca.crt") {
+            Some(bundle) => bundle,
+            None => secret(&volume("authorities"), "ca.crt")?,
+        };
+        let number = |text: String| text.parse().map_err(|error| format!("{text}: {error}"));
+        Ok((
+            script,
+            Order {
+                host: argument("host")?,
+                port: 1433,
+                authorities: authorities.into(),
+                login: argument("login")?,
+                password: Secret::new(String::from_utf8_lossy(&password)),
+                database: argument("database")?.try_into().map_err(|error| format!("--database: {error}"))?,
+                barrier: argument("barrier")?,
+                attempt: argument("attempt")?,
+                completion: argument("completion")?,
+                links: Vec::new(),
+                within: Duration::from_secs(number(argument("timeout")?)?),
+                batch_within: None,
+            },
+        ))
+    }
+
+    /// The files of a ConfigMap that is mounted.
+    fn files(&self, container: &Container, volume: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        let Some(name) = volume["configMap"]["name"].as_str() else { return Ok(BTreeMap::new()) };
+        let map = self.sql.api().find("configmaps", &container.namespace, name);
+        let map = map.ok_or_else(|| format!("configmap {name} not found"))?;
+        let files = map["data"].as_object().into_iter().flatten();
+        Ok(files.map(|(name, text)| (name.clone(), text.as_str().unwrap_or_default().into())).collect())
+    }
+}
+
+/// The way of a script to its instance.
+struct Way(SharedNetwork);
+
+impl Dial for Way {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Stream>> {
+        async move { Ok(Box::new(self.0.dial(host, port).await?) as Stream) }.boxed()
+    }
+}
+
+fn is_sql_server(container: &Container) -> bool {
+    container.object["spec"]["containers"][0]["image"].as_str().is_some_and(|image| image.starts_with(SQL_SERVER))
+}
+
+impl ContainerHost for Containers {
+    fn prepare(&self, container: &Container) -> BoxFuture<'static, Result<(), String>> {
+        if is_sql_server(container) {
+            return self.sql.prepare(container);
+        }
+        async { Ok(()) }.boxed()
+    }
+
+    fn start(&self, container: &Container) -> BoxFuture<'static, i32> {
+        if is_sql_server(container) {
+            return self.sql.start(container);
+        }
+        if container.object["spec"]["containers"][0]["args"][0] != "script" {
+            return pending().boxed();
+        }
+        let (stop, stopped) = watch::channel(false);
+        self.scripts.lock().unwrap().stop.insert(container.uid.clone(), stop);
+        self.clone().script(container.clone(), stopped).boxed()
+    }
+
+    fn stop(&self, container: &Container) {
+        self.sql.stop(container);
+        if let Some(stop) = self.scripts.lock().unwrap().stop.get(&container.uid) {
+            stop.send_replace(true);
+        }
+    }
+
+    fn kill(&self, container: &Container) {
+        if is_sql_server(container) {
+            self.sql.kill(container);
+        }
+    }
+
+    fn last_words(&self, container: &Container) -> Option<String> {
+        self.scripts.lock().unwrap().words.get(&container.uid).cloned()
+    }
+}
