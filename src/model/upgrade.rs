@@ -128,6 +128,14 @@ pub struct Wish {
     pub abort: bool,
 }
 
+impl Wish {
+    /// Whether an attempt with this wish would be another one: whatever people say while it is under way set aside.
+    pub fn differs(&self, other: &Self) -> bool {
+        let plain = |wish: &Self| Self { approved: BTreeSet::new(), abort: false, ..wish.clone() };
+        plain(self) != plain(other)
+    }
+}
+
 /// What runs on the stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Script {

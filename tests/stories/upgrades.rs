@@ -105,6 +105,148 @@ async fn whoever_gives_up_in_any_step_has_writers_within_five_seconds() {
     }
 }
 
+/// Corrects the script.
+fn correct(stage: &Stage) {
+    let script = json!({ "01-invoice.sql": SCRIPT, "02-note.sql": "CREATE TABLE dbo.note (id int NOT NULL);\n" });
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "shop-v2-sql", "namespace": "shop" },
+        "data": script,
+    });
+    stage.plane.api.kubectl_apply(&map).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrected_script_begins_anew_on_a_fresh_copy() {
+    let (stage, user) = Stage::staged(Setup::new(204), "SELECT 1 / 0;\nGO\n").await;
+    stage.upgrade(|_| {});
+    assert_eq!(stage.is_over_within(seconds(120)).await, "RolledBack");
+    let state = stage.rolling_upgrade()["status"]["databases"][0]["state"].clone();
+    stage.check(state == "Damaged", &format!("{state}"));
+    // The old copy stays for whoever looks at it.
+    stage.pass(seconds(60)).await;
+    assert!(stage.connection("person", "orders-v2-rw.shop.svc").run("SELECT COUNT(*) FROM dbo.ledger").await.is_ok());
+    correct(&stage);
+    stage.until("another attempt", seconds(60), |stage| stage.rolling_upgrade()["status"]["attempt"] == 2).await;
+    assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");
+    stage.ends_on_one_side(user).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_an_attempt_left_on_the_stage_is_taken_away_for_the_next_one() {
+    for (number, step) in STEPS.into_iter().take(9).enumerate() {
+        let (stage, user) = staged(220 + number as u64).await;
+        stage.upgrade(|spec| spec["approvals"] = json!({ "start": "Automatic" }));
+        assert!(stage.comes_to(step).await);
+        stage.upgrade(|spec| spec["abort"] = true.into());
+        assert_eq!(stage.is_over_within(seconds(120)).await, "RolledBack", "{step}");
+        correct(&stage);
+        stage.pass(seconds(30)).await;
+        stage.check(stage.step() == "RolledBack", "it begins anew though a person gave up");
+        stage.upgrade(|_| {});
+        stage.until("another attempt", seconds(60), |stage| stage.rolling_upgrade()["status"]["attempt"] == 2).await;
+        assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded", "{step}");
+        stage.ends_on_one_side(user).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_approved_for_one_attempt_is_asked_again_for_the_next() {
+    let (stage, user) = Stage::staged(Setup::new(205), "SELECT 1 / 0;\nGO\n").await;
+    let manual = json!({ "start": "Manual" });
+    stage.upgrade(|spec| spec["approvals"] = manual.clone());
+    assert!(stage.comes_to("ReadyForUpgrade").await);
+    stage.pass(seconds(20)).await;
+    stage.check(stage.step() == "ReadyForUpgrade", "nobody approved");
+    let approved = |spec: &mut serde_json::Value| {
+        spec["approvals"] = manual.clone();
+        spec["approved"] = json!(["Start"]);
+    };
+    stage.upgrade(approved);
+    assert_eq!(stage.is_over_within(seconds(120)).await, "RolledBack");
+    correct(&stage);
+    assert!(stage.comes_to_again("ReadyForUpgrade").await);
+    stage.pass(seconds(20)).await;
+    stage.check(stage.step() == "ReadyForUpgrade", "that was said of the attempt before");
+    stage.upgrade(|spec| spec["approvals"] = manual.clone());
+    stage.pass(seconds(2)).await;
+    stage.upgrade(approved);
+    assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");
+    stage.ends_on_one_side(user).await;
+}
+
+/// Production is a group like any other again: nothing of the upgrade is left on it.
+async fn is_free(stage: &Stage) {
+    let free = |stage: &Stage| stage.group()["status"]["upgrade"].is_null();
+    stage.until("production takes part in nothing", seconds(30), free).await;
+    stage.pass(seconds(5)).await;
+    for pod in stage.replicas() {
+        let links = "SELECT g.name FROM sys.availability_groups AS g WHERE g.is_distributed = 1";
+        let left = stage.connection("person", &direct(&pod)).in_master().run(links).await.unwrap();
+        stage.check(left.iter().all(Vec::is_empty), &format!("{pod} still has the link"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_is_deleted_in_any_step_before_the_switch_leaves_production_as_it_was() {
+    for (number, step) in STEPS.into_iter().take(9).enumerate() {
+        let (stage, user) = staged(230 + number as u64).await;
+        stage.upgrade(|_| {});
+        assert!(stage.comes_to(step).await);
+        stage.plane.api.remove("person", "rollingupgrades", "shop", "shop-v2", None);
+        back_within(&stage, seconds(6)).await;
+        is_free(&stage).await;
+        stage.becomes_ready().await;
+        user.stop().await;
+        stage.accounts().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_was_let_through_and_wrote_keeps_users_on_production() {
+    let (stage, user) = Stage::staged(Setup::new(206), "WAITFOR DELAY '00:00:05';\nGO\nSELECT 1;\nGO\n").await;
+    let grant = "ALTER ROLE db_datawriter ADD MEMBER shop";
+    stage.connection("person", "orders-rw.shop.svc").run(grant).await.unwrap();
+    stage.upgrade(|spec| {
+        spec["readOnly"]["allowedLogins"] = json!(["shop"]);
+        spec["verify"] = json!([]);
+    });
+    assert!(stage.comes_to("RunningScript").await);
+    let late = stage.connection_as("monitor", &direct(&stage.primary()), "shop", "Old-word-1");
+    late.run("INSERT INTO dbo.ledger (id) VALUES (-1)").await.unwrap();
+    assert_eq!(stage.is_over_within(seconds(120)).await, "RolledBack");
+    stage.ends_on_one_side(user).await;
+    assert_eq!(failure(&stage), "LateCommit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_takes_too_long_is_not_waited_for() {
+    let (stage, user) = Stage::staged(Setup::new(207), "WAITFOR DELAY '00:10:00';\nGO\n").await;
+    stage.upgrade(|spec| {
+        spec["readOnly"]["maximumSeconds"] = 30.into();
+        spec["script"]["timeoutSeconds"] = 900.into();
+    });
+    assert!(stage.comes_to("RollingBack").await);
+    back_within(&stage, seconds(5)).await;
+    stage.ends_on_one_side(user).await;
+    let seconds = stage.rolling_upgrade()["status"]["readOnly"]["seconds"].as_i64().unwrap();
+    stage.check(failure(&stage) == "ReadOnlyTooLong" && seconds < 36, &format!("{seconds} s, {}", failure(&stage)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_operator_production_opens_by_itself_and_the_upgrade_goes_back() {
+    let (stage, user) = staged(208).await;
+    stage.upgrade(|spec| spec["readOnly"]["maximumSeconds"] = 30.into());
+    assert!(stage.comes_to("RunningScript").await);
+    stage.crash("operator").await;
+    stage.pass(seconds(90)).await;
+    let late = stage.connection("person", &direct(&stage.primary())).run("CREATE TABLE dbo.open (id int)").await;
+    stage.check(late.is_ok(), &format!("{late:?}"));
+    stage.start("operator");
+    assert_eq!(stage.is_over_within(seconds(120)).await, "RolledBack");
+    stage.ends_on_one_side(user).await;
+    assert_eq!(failure(&stage), "ReadOnlyTooLong");
+}
+
 /// What fails while a step is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {

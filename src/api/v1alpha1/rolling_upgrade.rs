@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.production.endpoint != self.stage.endpoint").message("spec.stage.endpoint must be another Service than spec.production.endpoint: each version of the application has its own; name the one of the new version").field_path(".stage.endpoint"))]
 #[x_kube(validation = Rule::new("self.traffic.service != self.production.endpoint && self.traffic.service != self.stage.endpoint").message("spec.traffic.service must be another Service than the endpoints: users reach it, and its selector is copied from the endpoint that is online; choose another name").field_path(".traffic.service"))]
 #[x_kube(validation = Rule::new("has(self.script.configMap) != has(self.script.job)").message("spec.script must have exactly one of configMap and job: files that Quorate runs, or a Job of your own").field_path(".script"))]
+#[x_kube(validation = Rule::new("self.production == oldSelf.production && self.stage == oldSelf.stage && self.traffic == oldSelf.traffic").message("spec.production, spec.stage and spec.traffic cannot be changed: another attempt is made with the same ones; apply another RollingUpgrade"))]
 #[serde(rename_all = "camelCase")]
 pub struct RollingUpgradeSpec {
     /// What users use now.

@@ -103,16 +103,18 @@ fn record_of(object: &RollingUpgrade) -> Result<Option<Record>, String> {
 /// abort count. With them a sentence about what does not count. Error: what cannot be read.
 fn read(object: &RollingUpgrade) -> Result<(Option<Record>, Wish, Option<String>), String> {
     let record = record_of(object)?;
-    let Some(frozen) = record.as_ref().map(|record| record.inputs.wish.clone()) else {
+    // After an attempt that went back, what the spec says now is the next one's.
+    let attempt = record.as_ref().filter(|record| record.step != Step::RolledBack);
+    let Some(frozen) = attempt.map(|record| record.inputs.wish.clone()) else {
         let wish = api::parse_upgrade(object).map_err(|refusals| refusals.to_string())?;
-        return Ok((None, wish, None));
+        return Ok((record, wish, None));
     };
     Ok(match api::parse_upgrade(object) {
         Ok(wish) => {
             let mine = Wish { approved: wish.approved.clone(), abort: wish.abort, ..frozen };
             let ignored = (mine != wish).then(|| {
-                "spec was changed after the attempt began: of the changes only approved and abort count; apply another \
-                 RollingUpgrade for the rest"
+                "spec was changed after the attempt began: of the changes only approved and abort count now, the rest \
+                 in the next attempt"
                     .to_string()
             });
             (record, mine, ignored)

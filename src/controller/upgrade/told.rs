@@ -160,6 +160,7 @@ fn databases(seen: &Observation, record: &Record) -> Vec<CopyStatus> {
 fn state(record: &Record, copy: Option<&LinkDatabase>, seeding: bool) -> &'static str {
     let remote = copy.and_then(|copy| copy.remote.as_ref());
     match remote.map(|copy| copy.state.as_str()) {
+        _ if record.failure.is_some() && record.terminating => "Damaged",
         // The barrier was found on every promoted copy before the script was begun.
         _ if record.step == Step::RunningScript || record.took.iter().any(|(step, _)| *step == Step::RunningScript) => {
             "Proven"

@@ -7,8 +7,10 @@
 //! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
 //! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
 //! | `back.rs` | RollingBack: production gets its writers back |
+//! | `again.rs` | RolledBack, and something was corrected: the stage is emptied for another attempt |
 
 mod act;
+mod again;
 mod back;
 mod freeze;
 pub mod observation;
@@ -167,12 +169,13 @@ pub fn link_name(uid: &str) -> GroupName {
 /// What a person said once is said for good.
 fn latch(view: &View<'_>) -> Option<Plan> {
     let (wish, record) = (&view.seen.wish, view.record);
-    let approved: BTreeSet<_> = record.approved.union(&wish.approved).copied().collect();
+    let stale: BTreeSet<_> = record.stale.intersection(&wish.approved).copied().collect();
+    let approved = record.approved.union(&(&wish.approved - &stale)).copied().collect();
     let aborted = record.aborted || (wish.abort && !record.switching);
-    if approved == record.approved && aborted == record.aborted {
+    if (&approved, &stale, aborted) == (&record.approved, &record.stale, record.aborted) {
         return None;
     }
-    let record = Record { approved, aborted, ..record.clone() };
+    let record = Record { approved, stale, aborted, ..record.clone() };
     Some(view.write(record, Reason::Checking, "what was approved or aborted is recorded"))
 }
 
@@ -187,8 +190,11 @@ fn groups_missing(seen: &Observation, record: &Record) -> Plan {
     Plan::new(record.step, Reason::StageLost, message)
 }
 
-/// It is over.
+/// It is over, unless something was corrected after it went back.
 fn over(seen: &Observation, record: &Record) -> Plan {
+    if let Some(plan) = again::again(seen, record) {
+        return plan;
+    }
     let message = match &record.failure {
         Some(failure) => format!("{} in {:?}: {}", failure.reason, failure.step, failure.message),
         None => format!("users are on {}", seen.stage.endpoint.name),

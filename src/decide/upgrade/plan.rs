@@ -164,6 +164,17 @@ pub enum SqlStep {
         /// The value, at most 3500 characters.
         value: String,
     },
+    /// Take a copy of an attempt that was given up away: out of the stage's group, and off the disk. Refused while a link is
+    /// defined there.
+    Discard {
+        /// An instance of the stage.
+        at: Instance,
+        /// The database.
+        database: DatabaseName,
+        /// [`Mark::Stage`] in it, where it was promoted; the instance has to be the primary of its group then. `None`: it has
+        /// to be RESTORING, and in no group.
+        mark: Option<String>,
+    },
     /// Create a login with the SID and password hash that it has elsewhere, or set the hash of the one that has this SID.
     /// Refused where the name has another SID, or the SID another name. The hash is given when the batch is built.
     CarryLogin {
@@ -229,6 +240,7 @@ impl SqlStep {
             Self::Promote { .. } => "Promote",
             Self::Resume { .. } => "Resume",
             Self::WriteMark { .. } => "WriteMark",
+            Self::Discard { .. } => "Discard",
             Self::CarryLogin { .. } => "CarryLogin",
             Self::CreateRunner { .. } => "CreateRunner",
             Self::DropRunner { .. } => "DropRunner",
@@ -248,6 +260,7 @@ impl SqlStep {
             | Self::Promote { at, .. }
             | Self::Resume { at, .. }
             | Self::WriteMark { at, .. }
+            | Self::Discard { at, .. }
             | Self::CarryLogin { at, .. }
             | Self::CreateRunner { at, .. }
             | Self::DropRunner { at, .. }

@@ -34,7 +34,8 @@ pub fn preflight(seen: &Observation, attempt: u32) -> Plan {
         script: hash.clone(),
         wish: seen.wish.clone(),
     };
-    let record = Record::first(attempt, inputs, seen.at);
+    let stale = if attempt > 1 { seen.wish.approved.clone() } else { BTreeSet::new() };
+    let record = Record { stale, ..Record::first(attempt, inputs, seen.at) };
     Plan::new(Step::PreparingStage, Reason::Linking, "every check passed")
         .wave([Act::Record(Box::new(record))])
         .recheck(Duration::ZERO)

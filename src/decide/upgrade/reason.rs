@@ -119,6 +119,10 @@ crate::decide::reason::reasons! {
         "Users are on production as before; nothing was lost.",
         "Nothing.",
         "See `status.record.failure` for why.";
+    Emptying:
+        "Something was corrected after an attempt was given up: its copies are taken away from the stage.",
+        "Drops the databases of that attempt on the stage's instances, then begins anew.",
+        "Nothing; what the stage still holds is named.";
     Unreachable:
         "An instance or the API server does not answer, and it is needed now.",
         "Waits; read-only time goes on until its limit.",

@@ -93,6 +93,10 @@ pub struct Record {
     /// Steps that a person approved.
     #[serde(default)]
     pub approved: BTreeSet<Approval>,
+    /// What the spec approved already when this attempt began: it was said of the one before. What is taken out and said
+    /// again counts.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub stale: BTreeSet<Approval>,
     /// A person gave up.
     #[serde(default)]
     pub aborted: bool,
@@ -154,6 +158,7 @@ impl Record {
             took: Vec::new(),
             inputs,
             approved: BTreeSet::new(),
+            stale: BTreeSet::new(),
             aborted: false,
             read_only_since: None,
             read_only_until: None,

@@ -9,6 +9,7 @@ use super::{
     Batch, Context, FAILOVER_PROGRAM, Login, PROGRAM,
     name::{self, FENCE, FENCE_GUARD},
     role::in_turn,
+    upgrade::session,
 };
 use crate::{
     decide::diagnose::utc,
@@ -93,14 +94,5 @@ fn moment(second: i64) -> String {
 
 /// Ends every session of others: one that was led here as a writer would be told for ever that it may only read.
 pub(super) fn end_sessions() -> Batch {
-    let text = "\
-DECLARE @ends nvarchar(max) = N'';
-SELECT @ends = @ends + N'KILL ' + CAST(s.session_id AS nvarchar(10)) + N'; '
-FROM sys.dm_exec_sessions AS s
-WHERE s.is_user_process = 1 AND s.session_id <> @@SPID AND s.program_name NOT LIKE N'quorate%';
-BEGIN TRY EXEC (@ends); END TRY
-BEGIN CATCH
-    PRINT ERROR_MESSAGE();
-END CATCH;";
-    Batch::new(Login::Admin, text.into())
+    Batch::new(Login::Admin, session::kill_all(&session::foreign()))
 }

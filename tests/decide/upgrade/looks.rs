@@ -70,17 +70,18 @@ impl World {
     fn facts(&self, side: usize, ordinal: usize) -> Facts {
         let state = &self.sides[side];
         let (node, leads) = (&state.nodes[ordinal], state.primary == ordinal);
-        let there = side == PRODUCTION || self.seeding == Some(0);
+        let there = side == PRODUCTION || self.seeding == Some(0) && !node.discarded;
+        let restoring = state.restoring.is_some_and(|all| all || !leads);
         let own = CopyFacts { committed: state.commits.last().map(lsn), ..self.copy(side) };
         let database_facts = DatabaseFacts {
-            state: "ONLINE".into(),
-            writable: leads && state.writable,
+            state: if restoring { "RESTORING" } else { "ONLINE" }.into(),
+            writable: leads && state.writable && !restoring,
             full_recovery: true,
             log_chain: true,
-            group: Some(GroupName::new(SIDES[side]).unwrap()),
-            joined: true,
-            own: Some(own),
-            inside: Some(Inside::Read(state.marks.clone())),
+            group: (!restoring).then(|| GroupName::new(SIDES[side]).unwrap()),
+            joined: !restoring,
+            own: (!restoring).then_some(own),
+            inside: (!restoring).then(|| Inside::Read(state.marks.clone())),
             ..DatabaseFacts::default()
         };
         Facts {

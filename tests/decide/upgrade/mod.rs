@@ -137,6 +137,27 @@ fn a_person_may_give_up_until_users_are_led_away() {
 }
 
 #[test]
+fn a_corrected_script_is_another_attempt_on_a_stage_that_was_emptied() {
+    let mut world = World::new();
+    reaches(&mut world, Step::RunningScript);
+    goes_on(&mut world);
+    world.job = Job::Failed("002.sql:7: error 208".into());
+    goes_back(&mut world, Reason::ScriptFailed);
+    (0..200).for_each(|_| goes_on(&mut world));
+    assert_eq!(world.step(), Step::RolledBack, "nothing was corrected");
+    world.wish.approved = [Approval::Switch].into();
+    world.wish.manual = [Approval::Switch].into();
+    world.script = Script::Ready("another hash".into());
+    reaches(&mut world, Step::Switching);
+    (0..40).for_each(|_| goes_on(&mut world));
+    assert_eq!((world.record.as_ref().unwrap().attempt, world.step()), (2, Step::Switching), "approved for the first");
+    world.wish.approved.clear();
+    goes_on(&mut world);
+    world.wish.approved = [Approval::Switch].into();
+    succeeds(&mut world);
+}
+
+#[test]
 fn each_failure_gives_production_its_writers_back() {
     let mut world = World::new();
     reaches(&mut world, Step::RunningScript);
@@ -201,7 +222,8 @@ fn history(seed: u64) -> Step {
     let mut world = World::new();
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
     let faulty = 200 + chance.below(200) as i64;
-    for tick in 0..2_000 {
+    let mut corrected = chance.below(2) == 0;
+    for tick in 0..3_000 {
         world.lives();
         if tick < faulty {
             match chance.below(60) {
@@ -221,12 +243,15 @@ fn history(seed: u64) -> Step {
         }
         // The process dies now and then, or an act is refused.
         let lost = (tick < faulty && chance.below(4) == 0).then(|| chance.below(4) as usize);
-        world.pass(lost);
+        let plan = world.pass(lost);
         if chance.below(3) == 0 {
             scripts_end(&mut world);
         }
         world.keeps_the_rules();
-        if world.step().is_last() && tick > faulty {
+        if world.step() == Step::RolledBack && !corrected {
+            // Somebody mends what was wrong and asks for another attempt.
+            (corrected, world.wish.abort, world.script) = (true, false, Script::Ready("another hash".into()));
+        } else if world.step().is_last() && tick > faulty && plan.waves.is_empty() {
             break;
         }
     }
@@ -237,7 +262,7 @@ fn history(seed: u64) -> Step {
             world.check(world.online() == "shop-v1" && world.is_open(), "production is not open");
             world.check(!world.has_link(0), "production has the link");
         }
-        step => world.fail(&format!("it hangs in {step:?} after {} s", 2_000 * TICK / 1_000)),
+        step => world.fail(&format!("it hangs in {step:?} after {} s", 3_000 * TICK / 1_000)),
     }
     world.step()
 }

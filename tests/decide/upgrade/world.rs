@@ -32,6 +32,8 @@ pub struct Node {
     pub link: bool,
     pub trusts: BTreeSet<String>,
     pub trigger: Option<(FenceFacts, i64)>,
+    /// The stage's copy of an attempt that was given up is gone here.
+    pub discarded: bool,
 }
 
 /// One group.
@@ -45,6 +47,8 @@ pub struct Side {
     pub writable: bool,
     pub suspended: bool,
     pub synchronous: bool,
+    /// Copies are left without a group: all of them, or those of secondaries.
+    pub restoring: Option<bool>,
 }
 
 /// See the module.
@@ -91,6 +95,7 @@ impl World {
             writable,
             suspended: false,
             synchronous: false,
+            restoring: None,
         };
         let wish = Wish {
             name: "shop-v2".into(),
@@ -273,7 +278,12 @@ impl World {
 
     fn act(&mut self, act: &Act) -> bool {
         match act {
-            Act::Record(record) => self.record = Some((**record).clone()),
+            Act::Record(record) => {
+                if self.record.as_ref().is_some_and(|before| before.attempt != record.attempt) {
+                    self.job = Job::Absent;
+                }
+                self.record = Some((**record).clone());
+            }
             Act::Claim(which, upgrade) => {
                 let side = if *which == Which::Production { PRODUCTION } else { STAGE };
                 self.sides[side].upgrade = upgrade.as_deref().cloned();
@@ -321,7 +331,16 @@ impl World {
                 }
                 self.sides[side].nodes[ordinal].link = false;
             }
-            SqlStep::DropLink { .. } => self.sides[side].nodes[ordinal].link = false,
+            SqlStep::DropLink { as_what, .. } => {
+                if *as_what == DropAs::Abandoned {
+                    if !leads || side != STAGE || self.promoted {
+                        return false;
+                    }
+                    self.sides[side].restoring = Some(true);
+                }
+                self.sides[side].nodes[ordinal].link = false;
+            }
+            SqlStep::Discard { mark, .. } => return self.discard(side, ordinal, mark.as_ref()),
             SqlStep::Promote { .. } => {
                 // The other side still leads, and is connected.
                 if !leads || side != STAGE || self.sides[PRODUCTION].nodes[self.sides[PRODUCTION].primary].link {
@@ -351,6 +370,28 @@ impl World {
             SqlStep::KillSessions { sessions, .. } => self.sessions.retain(|id, _| !sessions.contains_key(id)),
             SqlStep::CreateRunner { .. } => return leads && self.sides[side].marks.stage.is_some(),
             SqlStep::ForgetPartner { .. } | SqlStep::CarryLogin { .. } | SqlStep::DropRunner { .. } => {}
+        }
+        true
+    }
+
+    /// The last copy that goes leaves a stage as it was before anything.
+    fn discard(&mut self, side: usize, ordinal: usize, mark: Option<&String>) -> bool {
+        let stage = &mut self.sides[side];
+        let leads = stage.primary == ordinal;
+        let may = match mark {
+            Some(_) => leads && self.promoted && stage.marks.stage.as_ref() == mark,
+            None => stage.restoring.is_some_and(|all| all || !leads),
+        };
+        if side != STAGE || !may || stage.nodes[ordinal].link {
+            return false;
+        }
+        stage.restoring = stage.restoring.or(Some(false));
+        stage.nodes[ordinal].discarded = true;
+        if stage.nodes.iter().all(|node| node.discarded) {
+            stage.nodes.iter_mut().for_each(|node| node.discarded = false);
+            (stage.restoring, stage.writable, stage.suspended, stage.synchronous) = (None, false, false, false);
+            (stage.commits, stage.marks) = (BTreeSet::new(), Marks::default());
+            (self.seeding, self.promoted) = (None, false);
         }
         true
     }

@@ -2,10 +2,17 @@
 
 use super::{
     drop_link,
-    fleet::{Fleet, PRODUCTION, STAGE, at, insert, link, shop},
-    is_promoted, promote,
+    fleet::{Fleet, PRODUCTION, STAGE, at, insert, link, shop, sides},
+    is_promoted, mark, promote,
 };
-use quorate::decide::upgrade::{DropAs, SqlStep};
+use quorate::{
+    decide::upgrade::{DropAs, Facts, Mark, SqlStep},
+    sql::error::guard,
+};
+
+fn discard(pod: &str, mark: Option<&str>) -> SqlStep {
+    SqlStep::Discard { at: at(pod), database: shop(), mark: mark.map(Into::into) }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_stage_that_is_given_up_leaves_production_alone_and_its_own_databases_restoring() {
@@ -13,7 +20,7 @@ async fn a_stage_that_is_given_up_leaves_production_alone_and_its_own_databases_
     fleet.fine(drop_link(PRODUCTION[0], DropAs::Leading)).await;
     fleet.until(STAGE[0], "alone", |facts| !facts.links[&link()].connected).await;
     fleet.fine(drop_link(STAGE[0], DropAs::Abandoned)).await;
-    let restoring = |facts: &quorate::decide::upgrade::Facts| facts.databases[&shop()].state == "RESTORING";
+    let restoring = |facts: &Facts| facts.databases[&shop()].state == "RESTORING";
     for pod in STAGE {
         fleet.until(pod, "restoring", restoring).await;
     }
@@ -24,6 +31,71 @@ async fn a_stage_that_is_given_up_leaves_production_alone_and_its_own_databases_
     assert!(stage.leads() && stage.links.is_empty());
     assert!(stage.marks(&shop()).is_none(), "a database that cannot be read says so: {:?}", stage.databases);
     assert!(stage.databases[&shop()].inside.is_some());
+}
+
+/// Both sides are linked again, and the stage gets everything once more.
+async fn is_seeded_anew(fleet: &Fleet) {
+    for pod in STAGE {
+        assert!(!fleet.look(pod).await.databases.contains_key(&shop()), "{pod} still has it");
+    }
+    let (from, to) = sides();
+    fleet.person(PRODUCTION[0], &insert(7)).await.unwrap();
+    fleet.fine(SqlStep::CreateLink { at: at(PRODUCTION[0]), link: link(), from: from.clone(), to: to.clone() }).await;
+    fleet.fine(SqlStep::JoinLink { at: at(STAGE[0]), link: link(), from, to }).await;
+    for pod in STAGE {
+        let follows = |facts: &Facts| {
+            let own = facts.databases.get(&shop()).and_then(|database| database.own.as_ref());
+            own.is_some_and(|own| own.state.starts_with("SYNCHRONIZ"))
+        };
+        fleet.until(pod, "seeded", follows).await;
+        assert!(fleet.rows(pod).await.contains(&7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_was_given_up_before_its_promotion_is_emptied_and_seeded_anew() {
+    let fleet = Fleet::linked().await;
+    fleet.fine(drop_link(PRODUCTION[0], DropAs::Leading)).await;
+    fleet.fine(drop_link(PRODUCTION[1], DropAs::Leftover)).await;
+    fleet.until(STAGE[0], "alone", |facts| !facts.links[&link()].connected).await;
+    assert_eq!(fleet.refused(discard(STAGE[0], None)).await, Some(guard::TAKEN), "it has the link");
+    fleet.fine(drop_link(STAGE[0], DropAs::Abandoned)).await;
+    fleet.fine(drop_link(STAGE[1], DropAs::Leftover)).await;
+    for pod in STAGE {
+        fleet.until(pod, "restoring", |facts| facts.databases[&shop()].state == "RESTORING").await;
+        fleet.fine(discard(pod, None)).await;
+        fleet.fine(discard(pod, None)).await;
+    }
+    is_seeded_anew(&fleet).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_was_promoted_is_emptied_by_its_mark_whoever_is_connected_and_seeded_anew() {
+    let fleet = Fleet::linked().await;
+    fleet.fine(drop_link(PRODUCTION[0], DropAs::Leading)).await;
+    fleet.fine(drop_link(PRODUCTION[1], DropAs::Leftover)).await;
+    fleet.until(STAGE[0], "alone", |facts| !facts.links[&link()].connected).await;
+    fleet.fine(promote(STAGE[0])).await;
+    fleet.until(STAGE[0], "promoted", is_promoted).await;
+    fleet.fine(mark(STAGE[0], Mark::Stage, "uid/1")).await;
+    fleet.fine(drop_link(STAGE[0], DropAs::Leading)).await;
+    fleet.fine(drop_link(STAGE[1], DropAs::Leftover)).await;
+    for (step, number) in [
+        (discard(STAGE[0], None), guard::NOT_A_STAGE),
+        (discard(STAGE[0], Some("uid/2")), guard::NOT_A_STAGE),
+        (discard(STAGE[1], Some("uid/1")), guard::CHANGED),
+        (discard(STAGE[1], None), guard::NOT_A_STAGE),
+        (discard(PRODUCTION[0], Some("uid/1")), guard::NOT_A_STAGE),
+        (discard(PRODUCTION[0], None), guard::NOT_A_STAGE),
+        (discard(PRODUCTION[1], None), guard::NOT_A_STAGE),
+    ] {
+        assert_eq!(fleet.refused(step.clone()).await, Some(number), "{step:?}");
+    }
+    fleet.person(STAGE[0], &insert(20)).await.unwrap();
+    fleet.fine(discard(STAGE[0], Some("uid/1"))).await;
+    fleet.until(STAGE[1], "restoring", |facts| facts.databases[&shop()].state == "RESTORING").await;
+    fleet.fine(discard(STAGE[1], None)).await;
+    is_seeded_anew(&fleet).await;
 }
 
 #[tokio::test(start_paused = true)]

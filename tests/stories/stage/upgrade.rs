@@ -20,16 +20,8 @@ const OFTEN: Duration = Duration::from_millis(100);
 /// Steps are looked for so often: none is shorter.
 const LOOK: Duration = Duration::from_millis(2);
 /// Steps in which production is fenced and nobody is left who could write.
-const FROZEN: [&str; 8] = [
-    "Synchronizing",
-    "Terminating",
-    "RunningScript",
-    "Verifying",
-    "Switching",
-    "Soaking",
-    "Retiring",
-    "Succeeded",
-];
+const FROZEN: [&str; 8] =
+    ["Synchronizing", "Terminating", "RunningScript", "Verifying", "Switching", "Soaking", "Retiring", "Succeeded"];
 
 /// Whether no user may write on production (upgrade.md, invariant 1).
 pub fn is_frozen(api: &ApiServer) -> bool {
@@ -99,9 +91,7 @@ impl Stage {
             "databases": [{ "name": "orders", "roles": ["db_datareader"] }],
         }]);
         let stage = Self::empty(setup.spec(|spec| spec["logins"] = logins));
-        let object = |version: &str, kind: &str, name: &str| {
-            json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": "shop" } })
-        };
+        let object = |version: &str, kind: &str, name: &str| json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": "shop" } });
         let with = |mut object: Value, field: &str, value: Value| {
             object[field] = value;
             stage.plane.api.kubectl_apply(&object).unwrap();
@@ -178,6 +168,13 @@ impl Stage {
             self.keeps_the_rules();
             sleep(LOOK).await;
         }
+    }
+
+    /// The same after an attempt that went back.
+    pub async fn comes_to_again(&self, step: &str) -> bool {
+        let begun = |stage: &Self| stage.rolling_upgrade()["status"]["attempt"] == 2;
+        self.until("another attempt", seconds(60), begun).await;
+        self.comes_to(step).await
     }
 
     /// Waits until the upgrade is over, well or not; operators whose process ended are started again.

@@ -2,7 +2,7 @@
 
 use super::{
     super::role::{in_turn, is_here, refuse_if, refuse_unless},
-    Batch, Login, Unbuildable, only_where_it_leads,
+    Batch, Login, Unbuildable, indented, only_where_it_leads,
 };
 use crate::{
     decide::upgrade::{DropAs, Instance, Side},
@@ -174,8 +174,4 @@ fn not_connected(link: &GroupName) -> String {
         guard::STILL_CONNECTED,
         "the other side of the link is connected",
     )
-}
-
-fn indented(lines: &[String]) -> String {
-    lines.iter().flat_map(|line| line.lines()).map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }

@@ -5,9 +5,10 @@ use super::{
         name::ADMIN,
         role::{in_turn, refuse_if},
     },
-    Batch, Context, Login, Unbuildable, leads,
+    Batch, Context, Login, Unbuildable, indented, leads,
     mark::{inside, is_writable, only_stage, only_writable},
     only_where_it_leads,
+    session::kill_all,
 };
 use crate::{
     decide::upgrade::{Instance, observation::LoginFacts, plan::runner},
@@ -138,15 +139,9 @@ pub(super) fn drop_runner(
 IF SUSER_ID({text}) IS NOT NULL
 BEGIN
     ALTER LOGIN {quoted} DISABLE;
-    DECLARE @kill nvarchar(max) = (SELECT STRING_AGG(CAST(N'KILL ' + CAST(s.session_id AS nvarchar(10)) + N';' AS nvarchar(max)), N' ')
-        FROM sys.dm_exec_sessions AS s WHERE s.original_login_name = {text} AND s.is_user_process = 1);
-    BEGIN TRY
-        IF @kill IS NOT NULL EXEC (@kill);
-    END TRY
-    BEGIN CATCH
-        PRINT ERROR_MESSAGE();
-    END CATCH;
-END;"
+{}
+END;",
+        indented(&[kill_all(&format!("s.original_login_name = {text} AND s.is_user_process = 1"))])
     );
     let mut batches = vec![Batch::new(Login::Admin, end).within(10)];
     batches.extend(databases.iter().map(|database| {

@@ -6,6 +6,7 @@
 //! | `link.rs` | CreateLink, JoinLink | `sa` | CREATE AVAILABILITY GROUP asks for membership in `sysadmin` |
 //! | `link.rs` | SetLinkMode, DropLink, Promote | `quorate_act` | ALTER ANY AVAILABILITY GROUP is enough |
 //! | `link.rs` | Resume | `sa` | no login of ours may be a user of a database that cannot be opened |
+//! | `discard.rs` | Discard | `sa` | DROP DATABASE, KILL |
 //! | `mark.rs` | WriteMark | `sa` | `quorate_act` is no user of the databases |
 //! | `login.rs` | CarryLogin, CreateRunner, DropRunner | `sa` | password hashes, users |
 //! | `session.rs` | KillSessions | `sa` | `quorate_act` has no ALTER ANY CONNECTION |
@@ -13,6 +14,7 @@
 //! Every batch looks before it acts, so that it may be sent again; what it finds in the wrong role, or taken by somebody
 //! else, it refuses with a number of [`crate::sql::error::guard`].
 
+mod discard;
 mod link;
 mod login;
 mod mark;
@@ -49,6 +51,7 @@ pub fn batches(step: &SqlStep, context: &Context<'_>) -> Result<Vec<Batch>, Unbu
         SqlStep::DropLink { at, link, as_what } => one(link::drop(&at.group, link, *as_what)),
         SqlStep::Promote { at, link, unless_connected } => one(link::promote(at, link, *unless_connected)),
         SqlStep::Resume { group, database, .. } => one(link::resume(group, database)),
+        SqlStep::Discard { at, database, mark } => one(discard::discard(at, database, mark.as_deref())),
         SqlStep::WriteMark { at, database, mark, value } => one(mark::write(at, database, *mark, value)?),
         SqlStep::CarryLogin { login, facts, .. } => one(login::carry(login, facts, context)?),
         SqlStep::CreateRunner { at, attempt, databases } => login::create_runner(at, attempt, databases, context),
@@ -66,6 +69,10 @@ pub(super) fn drop_link(group: &GroupName, link: &GroupName, leads: bool) -> Bat
 fn leads(group: &GroupName) -> String {
     let primary = Role::Primary.number();
     super::role::is_here(group, &format!("g.is_distributed = 0 AND rs.role = {primary}"))
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| line.lines()).map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Refuses unless this instance is the primary replica of its group.

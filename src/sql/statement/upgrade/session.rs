@@ -27,6 +27,23 @@ pub(in crate::sql) fn foreign() -> String {
 /// `login_time` of a row `s` as text; with the number it names a session.
 pub(in crate::sql) const SINCE: &str = "CONVERT(nvarchar(30), s.login_time, 126)";
 
+/// KILL of every session `s` with this condition, in the middle of a batch. One that ended by itself meanwhile, or cannot be
+/// ended, ends no more than that: whoever needs them gone looks again.
+pub(in crate::sql) fn kill_all(condition: &str) -> String {
+    format!(
+        "\
+DECLARE @kill nvarchar(max) = (
+    SELECT STRING_AGG(CAST(N'KILL ' + CAST(s.session_id AS nvarchar(10)) + N';' AS nvarchar(max)), N' ')
+    FROM sys.dm_exec_sessions AS s WHERE {condition});
+BEGIN TRY
+    IF @kill IS NOT NULL EXEC (@kill);
+END TRY
+BEGIN CATCH
+    PRINT ERROR_MESSAGE();
+END CATCH;"
+    )
+}
+
 /// KILL of each session that is still the one that was seen. One that ended by itself meanwhile (6106) is gone, too.
 pub(super) fn kill(sessions: &BTreeMap<i64, String>) -> Batch {
     let foreign = foreign();

@@ -313,7 +313,7 @@ fn drop_side(shared: &Arc<Shared>, link: &Arc<Group>) -> SqlResult<()> {
     shared.remove_group(&link.name)?;
     if let Some(member) = member {
         refresh(shared, &member);
-        if !primary {
+        if !primary && !follows {
             change_hands(shared, &member);
         }
         member.reconcile();

@@ -84,6 +84,7 @@ pub fn leave_database(group: &Arc<Group>, shared: &Arc<Shared>, name: &str, rest
             copy.local.remove(name);
             copy.suspended.remove(name);
         })?;
+        state.partners.values_mut().for_each(|partner| partner.forget(name));
         id
     };
     if let Some(database) = shared.database(name) {

@@ -57,6 +57,16 @@ pub struct Partner {
     pub last_error_at: Option<SystemTime>,
 }
 
+impl Partner {
+    /// A database left the group: one of its name that comes later is another one.
+    pub fn forget(&mut self, database: &str) {
+        self.hardened.remove(database);
+        self.redone.remove(database);
+        self.suspended.remove(database);
+        self.reseeding.remove(database);
+    }
+}
+
 /// A configuration that waits for votes.
 #[derive(Clone, Debug)]
 pub struct Pending {

@@ -28,8 +28,7 @@ fn control_one(api: &ApiServer, job: &Value) {
         Some("Failed") => ("Failed", "BackoffLimitExceeded"),
         _ => return,
     };
-    let condition =
-        json!({ "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": api.clock().stamp() });
+    let condition = json!({ "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": api.clock().stamp() });
     api.change(WHO, "jobs", namespace, name, |job| job["status"]["conditions"] = json!([condition]));
 }
 

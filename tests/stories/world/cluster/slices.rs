@@ -20,9 +20,7 @@ pub fn control(api: &ApiServer) {
 fn control_one(api: &ApiServer, service: &Value) {
     let text = |field: &str| service["metadata"][field].as_str().unwrap_or_default();
     let (namespace, name) = (text("namespace"), text("name"));
-    let line = |(pod, ready): (String, bool)| {
-        json!({ "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "namespace": namespace, "name": pod } })
-    };
+    let line = |(pod, ready): (String, bool)| json!({ "conditions": { "ready": ready }, "targetRef": { "kind": "Pod", "namespace": namespace, "name": pod } });
     let endpoints: Vec<_> = behind(api, namespace, service).into_iter().map(line).collect();
     let slice = format!("{name}-slice");
     if api.find("endpointslices", namespace, &slice).is_none() {

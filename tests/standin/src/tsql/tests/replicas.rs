@@ -155,6 +155,20 @@ async fn a_database_that_was_taken_out_is_restoring_until_it_is_joined_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_database_that_comes_again_knows_nothing_of_the_one_that_was_removed() {
+    let mut replicas = Replicas::with_shop().await;
+    replicas.fine(1, "ALTER DATABASE shop SET HADR SUSPEND").await;
+    replicas.until(0, READY, &["sql-0", "sql-2"]).await;
+    replicas.fine(0, "ALTER AVAILABILITY GROUP ag REMOVE DATABASE shop; DROP DATABASE shop").await;
+    for on in [1, 2] {
+        replicas.until(on, DATABASE, &["RESTORING", "0"]).await;
+        replicas.fine(on, "DROP DATABASE shop").await;
+    }
+    replicas.fine(0, SHOP).await;
+    replicas.until(0, READY, &["sql-0", "sql-1", "sql-2"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_was_taken_out_and_dropped_is_seeded_anew() {
     let mut replicas = Replicas::with_shop().await;
     replicas.fine(1, "ALTER DATABASE shop SET HADR OFF").await;

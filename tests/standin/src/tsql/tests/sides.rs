@@ -96,6 +96,23 @@ async fn a_link_dropped_on_the_secondary_side_leaves_its_databases_restoring() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_whose_link_was_dropped_everywhere_goes_on_with_databases_of_its_own() {
+    let mut fleet = Fleet::linked().await;
+    for name in ["p-0", "p-1", "s-0", "s-1"] {
+        fleet.fine(name, "DROP AVAILABILITY GROUP [dag]").await;
+    }
+    for name in ["s-0", "s-1"] {
+        fleet.until(name, "SELECT state_desc FROM sys.databases WHERE name = N'shop'", &["RESTORING"]).await;
+        fleet.fine(name, "DROP DATABASE shop").await;
+    }
+    let own =
+        "CREATE DATABASE own; BACKUP DATABASE own TO DISK = N'NUL'; ALTER AVAILABILITY GROUP ag2 ADD DATABASE own";
+    fleet.fine("s-0", own).await;
+    let state = "SELECT synchronization_state_desc FROM sys.dm_hadr_database_replica_states WHERE is_local = 1";
+    fleet.until("s-1", state, &["SYNCHRONIZED"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sides_change_when_one_steps_down_and_the_other_is_forced() {
     let mut fleet = Fleet::synchronized().await;
     fleet.fine("p-0", "ALTER AVAILABILITY GROUP [dag] SET (ROLE = SECONDARY)").await;
