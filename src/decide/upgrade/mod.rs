@@ -39,6 +39,9 @@ const SOON: Duration = Duration::from_millis(250);
 /// The fence opens by itself so long after the read-only time is over: an operator that lives has rolled back before.
 const MARGIN: i64 = 30;
 
+/// What a person does after an attempt that went back.
+const AGAIN: &str = "correct the script or the spec, and another attempt begins on a fresh copy";
+
 /// The whole policy: what one pass does about what it saw.
 pub fn decide(seen: &Observation) -> Plan {
     let Some(record) = &seen.record else { return preflight::preflight(seen, 1) };
@@ -196,7 +199,10 @@ fn over(seen: &Observation, record: &Record) -> Plan {
         return plan;
     }
     let message = match &record.failure {
-        Some(failure) => format!("{} in {:?}: {}", failure.reason, failure.step, failure.message),
+        Some(failure) => {
+            let next = if seen.wish.abort { "while spec.abort is true no other attempt begins" } else { AGAIN };
+            format!("{} in {:?}: {}; {next}", failure.reason, failure.step, failure.message)
+        }
         None => format!("users are on {}", seen.stage.endpoint.name),
     };
     let reason = if record.step == Step::Succeeded { Reason::Retired } else { Reason::RolledBack };

@@ -30,7 +30,7 @@ crate::decide::reason::reasons! {
     LogHeldBack:
         "Production's log grows because the stage does not take it fast enough.",
         "Drops the link before the log fills its volume; production serves as before.",
-        "Find out why the stage is slow or away, then apply another `RollingUpgrade`.";
+        "Find out why the stage is slow or away, then change anything in the spec: another attempt begins.";
     EndpointsMissing:
         "An endpoint has no pods.",
         "Waits.",
@@ -118,7 +118,7 @@ crate::decide::reason::reasons! {
     RolledBack:
         "Users are on production as before; nothing was lost.",
         "Nothing.",
-        "See `status.record.failure` for why.";
+        "See `status.record.failure` for why; correct the script, or the spec, and another attempt begins.";
     Emptying:
         "Something was corrected after an attempt was given up: its copies are taken away from the stage.",
         "Drops the databases of that attempt on the stage's instances, then begins anew.",

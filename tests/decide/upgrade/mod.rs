@@ -1,5 +1,6 @@
 //! The policy of a staged upgrade, pass by pass, over two small groups.
 
+mod instances;
 mod looks;
 mod world;
 

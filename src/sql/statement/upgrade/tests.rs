@@ -128,6 +128,14 @@ fn a_script_has_a_login_where_its_stage_is_and_nowhere_afterwards() {
 }
 
 #[test]
+fn a_copy_that_is_given_up_goes_by_its_mark_or_because_it_belongs_to_nobody() {
+    let discard = |mark: Option<&str>| {
+        text(&SqlStep::Discard { at: stage(), database: database("ord]e'rs"), mark: mark.map(Into::into) })
+    };
+    insta::assert_snapshot!(discard(Some("u'id/1")) + &discard(None));
+}
+
+#[test]
 fn sessions_are_killed_by_number_and_time() {
     let sessions = [(57, "2026-01-31T10:00:00.123".to_string()), (60, "x'y".into())];
     insta::assert_snapshot!(text(&SqlStep::KillSessions { at: production(), sessions: sessions.into() }));
@@ -176,6 +184,8 @@ fn steps(evil: &str) -> Vec<SqlStep> {
         },
         SqlStep::Promote { at: at.clone(), link: link.clone(), unless_connected: true },
         SqlStep::Resume { at: at.clone(), group: link.clone(), database: of.clone() },
+        SqlStep::Discard { at: at.clone(), database: of.clone(), mark: Some(evil.into()) },
+        SqlStep::Discard { at: at.clone(), database: of.clone(), mark: None },
         SqlStep::CarryLogin { at: at.clone(), login: login(evil), facts },
         SqlStep::CreateRunner {
             at: at.clone(),
@@ -242,7 +252,8 @@ fn plain(step: &SqlStep) -> SqlStep {
     let wanted = word(step);
     let kind = |value: &serde_json::Value| {
         let (name, fields) = value.as_object().unwrap().iter().next().unwrap();
-        (name.clone(), fields.get("as_what").cloned(), fields.get("mark").cloned())
+        let mark = fields.get("mark").map(|mark| if name == "Discard" { mark.is_null().into() } else { mark.clone() });
+        (name.clone(), fields.get("as_what").cloned(), mark)
     };
     steps("plain").into_iter().find(|other| kind(&word(other)) == kind(&wanted)).unwrap()
 }
