@@ -95,10 +95,10 @@ fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_script_that_fails_gives_production_its_writers_back() {
+fn a_script_that_fails_gives_production_its_writers_back_and_a_corrected_one_starts_over() {
     let (_namespace, _healed, _) = ready_group();
     apply(&applications());
-    let writer = Writer::start();
+    let mut writer = Writer::start();
     apply(&upgrade().replace("CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY);", "SELECT 1 / 0;"));
     let status = ends_in("RolledBack");
     tell(&status);
@@ -107,5 +107,13 @@ fn a_script_that_fails_gives_production_its_writers_back() {
     assert_eq!(failure["reason"], "ScriptFailed", "{failure}");
     assert!(text(&failure, "/message").contains("8134"), "{failure}");
     writer.wait_for_more("writes on the old version again");
-    writer.finish("a staged upgrade that went back");
+    apply(&upgrade());
+    let status = ends_in("Succeeded");
+    tell(&status);
+    assert_eq!((status["attempt"].as_i64(), status["online"].as_str()), (Some(2), Some("shop-v2")));
+    let report = writer.check("a second attempt", "orders-v2");
+    println!("{} acknowledged on the old version, every one is on the new one", report["acknowledged"]);
+    let moved = upgrade().replace("endpoint: shop-v2", "endpoint: shop-v3");
+    let refused = try_apply(&moved).expect_err("an endpoint was changed");
+    assert!(refused.contains("spec.production, spec.stage and spec.traffic cannot be changed"), "{refused}");
 }

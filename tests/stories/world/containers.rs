@@ -65,7 +65,8 @@ impl Containers {
         let spec = &container.object["spec"];
         let argument = |name: &str| {
             let arguments = spec["containers"][0]["args"].as_array().into_iter().flatten();
-            let mut values = arguments.filter_map(|it| it.as_str()?.strip_prefix(&format!("--{name}=")).map(str::to_owned));
+            let mut values =
+                arguments.filter_map(|it| it.as_str()?.strip_prefix(&format!("--{name}=")).map(str::to_owned));
             values.next().ok_or_else(|| format!("--{name} is not given"))
         };
         let volume = |name: &str| {
