@@ -118,7 +118,7 @@ pub struct ScriptFiles {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ScriptJob {
-    /// A `batch/v1` JobSpec; one attempt is made, whatever it says.
+    /// A `batch/v1` JobSpec; one attempt is made, whatever it says. It names the service account that it runs as.
     #[schemars(extend("type" = "object", "x-kubernetes-preserve-unknown-fields" = true))]
     pub template: serde_json::Map<String, serde_json::Value>,
 }

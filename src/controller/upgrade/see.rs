@@ -127,11 +127,24 @@ async fn script(shared: &Shared, wish: &Wish) -> Script {
         },
         model::Script::Job(template) => {
             let template = serde_json::Value::Object(template.clone());
-            match template.pointer("/template/spec/containers").and_then(serde_json::Value::as_array) {
-                Some(containers) if !containers.is_empty() => Script::Ready(hash(&template.to_string())),
-                _ => Script::Wrong("job.template has no template.spec.containers; name the container that runs".into()),
+            match flaw(&template) {
+                None => Script::Ready(hash(&template.to_string())),
+                Some(flaw) => Script::Wrong(flaw.into()),
             }
         }
+    }
+}
+
+/// What the template of a Job lacks. It is run with the account that its owner names, never with one that was forgotten.
+fn flaw(template: &serde_json::Value) -> Option<&'static str> {
+    let containers = template.pointer("/template/spec/containers").and_then(serde_json::Value::as_array);
+    let account = template.pointer("/template/spec/serviceAccountName").and_then(serde_json::Value::as_str);
+    if containers.is_none_or(Vec::is_empty) {
+        Some("job.template has no template.spec.containers; name the container that runs")
+    } else if account.is_none_or(str::is_empty) {
+        Some("job.template has no template.spec.serviceAccountName; name the service account that it runs as")
+    } else {
+        None
     }
 }
 

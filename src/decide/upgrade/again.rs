@@ -27,10 +27,14 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
     if !ours || left.is_empty() {
         return Some(preflight(seen, record.attempt + 1));
     }
-    let message = format!("attempt {}: still there is {}", record.attempt + 1, left.join(", "));
-    let drops = freeze::drops(production, &link).into_iter();
-    let plan = Plan::new(Step::RolledBack, Reason::Emptying, message);
-    Some(plan.wave(drops.chain(empties(seen, stage, &link, record))))
+    let mut acts = freeze::drops(production, &link);
+    acts.extend(empties(seen, stage, &link, record));
+    let mut message = format!("attempt {}: still there is {}", record.attempt + 1, left.join(", "));
+    if acts.is_empty() {
+        message
+            .push_str("; its primary does not answer, or it has no mark of this upgrade: drop it when nobody needs it");
+    }
+    Some(Plan::new(Step::RolledBack, Reason::Emptying, message).wave(acts))
 }
 
 /// What a group still has of the attempt: the link, and databases.

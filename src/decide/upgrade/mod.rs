@@ -200,7 +200,11 @@ fn over(seen: &Observation, record: &Record) -> Plan {
     }
     let message = match &record.failure {
         Some(failure) => {
-            let next = if seen.wish.abort { "while spec.abort is true no other attempt begins" } else { AGAIN };
+            let next = match &seen.script {
+                _ if seen.wish.abort => "while spec.abort is true no other attempt begins".into(),
+                seen::Script::Wrong(why) => format!("no other attempt begins: spec.script: {why}"),
+                _ => AGAIN.to_string(),
+            };
             format!("{} in {:?}: {}; {next}", failure.reason, failure.step, failure.message)
         }
         None => format!("users are on {}", seen.stage.endpoint.name),

@@ -13,10 +13,11 @@ use crate::faults::{Blow, End};
 use crate::layout::{DRIVER, Layout, Node};
 use crate::lock::Lock;
 use crate::progress::Progress;
+use crate::shop::Shop;
 use crate::writer::Writer;
 use crate::{
-    bench, cargo, cgroups, client, cluster, components, demo, faults, images, kubectl, lock, mutants, network, node,
-    node_init, peer, product, shell, storage, test, writer,
+    bench, cargo, cgroups, client, cluster, components, demo, demo_upgrade, faults, images, kubectl, lock, mutants,
+    network, node, node_init, peer, product, shell, shop, storage, test, writer,
 };
 
 #[derive(Debug, Parser)]
@@ -61,8 +62,11 @@ enum Command {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Tell the story on one screen: a group comes up, loses its primary, is writable again
-    Demo,
+    /// Tell a story on one screen: a group comes up, loses its primary, is writable again; or an application is upgraded
+    Demo {
+        #[arg(default_value = "failover")]
+        story: Story,
+    },
     /// Run everything that proves the project: format, lints, tests, tests on the cluster
     Test {
         /// Many more seeds, parts of the protocol taken out, and faults on the cluster that last
@@ -120,10 +124,22 @@ enum Command {
     /// Fetch HOST:PORT/PATH
     #[command(hide = true)]
     Get { url: String },
+    /// Serve the page of a shop: the application of the demo
+    #[command(hide = true)]
+    Shop(Box<Shop>),
+    /// Visit HOST:PORT/PATH for ever
+    #[command(hide = true)]
+    Visit { url: String },
     #[command(hide = true)]
     NodeInit { node: Node },
     #[command(hide = true)]
     Provisioner,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Story {
+    Failover,
+    Upgrade,
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,9 +182,12 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
             let _lock = locked("down")?;
             cluster::down(&layout, purge, progress)?;
         }
-        Command::Demo => {
+        Command::Demo { story } => {
             let _lock = locked("demo")?;
-            demo::run(&layout, progress)?;
+            match story {
+                Story::Failover => demo::run(&layout, progress)?,
+                Story::Upgrade => demo_upgrade::run(&layout, progress)?,
+            }
         }
         Command::Test { long, cluster } => {
             let _lock = locked("test")?;
@@ -205,6 +224,8 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
         Command::Writer(writer) => return writer::run(*writer),
         Command::Serve { port, file } => peer::serve(port, &file)?,
         Command::Get { url } => peer::get(&url)?,
+        Command::Shop(shop) => shop.serve()?,
+        Command::Visit { url } => shop::visit(&url),
         Command::NodeInit { node } => node_init::run(&layout, node)?,
         Command::Provisioner => storage::run(&layout)?,
     }

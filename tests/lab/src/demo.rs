@@ -21,6 +21,15 @@ use crate::shell::{self, Look};
 use crate::{cli, cluster, kubectl, product};
 
 pub(crate) fn run(layout: &Layout, progress: Progress) -> Result<()> {
+    begun(layout, progress, story)
+}
+
+/// A cluster with Quorate and the example group, then what is told on it.
+pub(crate) fn begun(
+    layout: &Layout,
+    progress: Progress,
+    story: impl FnOnce(&Layout, Progress) -> Result<()>,
+) -> Result<()> {
     cluster::up(layout, progress)?;
     product::load_images(layout, progress)?;
     product::install(layout, progress)?;
@@ -136,13 +145,13 @@ fn check(layout: &Layout) -> Result<Value> {
 }
 
 /// A program whose output appears on the screen.
-struct Shown {
+pub(crate) struct Shown {
     child: Child,
     reader: std::thread::JoinHandle<()>,
 }
 
 impl Shown {
-    fn end(mut self, signal: Signal) {
+    pub(crate) fn end(mut self, signal: Signal) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             shell::signal(pid, signal);
         }
@@ -152,7 +161,12 @@ impl Shown {
 }
 
 /// Shows every `nth` line and counts the acknowledgements that the lines of a writer tell of.
-fn shown(mut child: Child, progress: Progress, mark: &'static str, nth: usize) -> (Shown, std::sync::Arc<AtomicU64>) {
+pub(crate) fn shown(
+    mut child: Child,
+    progress: Progress,
+    mark: &'static str,
+    nth: usize,
+) -> (Shown, std::sync::Arc<AtomicU64>) {
     let acknowledged = std::sync::Arc::new(AtomicU64::new(0));
     let (output, counter) = (child.stdout.take(), acknowledged.clone());
     let reader = std::thread::spawn(move || {

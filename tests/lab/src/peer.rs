@@ -21,12 +21,8 @@ pub(crate) fn serve(port: u16, file: &Path) -> Result<()> {
 }
 
 fn answer(mut stream: TcpStream, file: &Path) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-    let mut line = String::new();
-    if BufReader::new((&stream).take(4096)).read_line(&mut line).is_err() {
-        return;
-    }
-    let path = line.split(' ').nth(1).unwrap_or_default();
+    let Some(path) = path_of(&stream) else { return };
+    let path = path.as_str();
     let (status, body) = match (path, path.strip_prefix("/append/")) {
         ("/", _) => ("200 OK", "fine\n".to_owned()),
         ("/name", _) => ("200 OK", rustix::system::uname().nodename().to_string_lossy().into_owned()),
@@ -37,6 +33,19 @@ fn answer(mut stream: TcpStream, file: &Path) {
         },
         _ => ("404 Not Found", String::new()),
     };
+    reply(&mut stream, status, &body);
+}
+
+/// The path that is asked for; it is waited for for 5 s.
+pub(crate) fn path_of(stream: &TcpStream) -> Option<String> {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let mut line = String::new();
+    BufReader::new(stream.take(4096)).read_line(&mut line).ok()?;
+    line.split(' ').nth(1).map(str::to_owned)
+}
+
+/// Answers and ends the connection.
+pub(crate) fn reply(stream: &mut TcpStream, status: &str, body: &str) {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     let _ = stream.write_all(format!("{head}{body}").as_bytes());
 }
@@ -47,8 +56,14 @@ fn append(file: &Path, text: &str) -> Result<()> {
     open.sync_all().at(file)
 }
 
-/// Fetches `HOST:PORT/PATH` and prints the body; every step takes 2 s at most.
+/// Fetches `HOST:PORT/PATH` and prints the body.
 pub(crate) fn get(url: &str) -> Result<()> {
+    print!("{}", fetch(url)?);
+    Ok(())
+}
+
+/// The body at `HOST:PORT/PATH`; every step takes 2 s at most.
+pub(crate) fn fetch(url: &str) -> Result<String> {
     let limit = Duration::from_secs(2);
     let (address, path) = url.split_once('/').unwrap_or((url, ""));
     let failed = |error: std::io::Error| Error::refused(format!("{url}: {error}"));
@@ -60,6 +75,9 @@ pub(crate) fn get(url: &str) -> Result<()> {
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(failed)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-    print!("{body}");
-    if head.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(Error::refused(format!("{url}: {head}"))) }
+    if head.split(' ').nth(1) == Some("200") {
+        Ok(body.to_owned())
+    } else {
+        Err(Error::refused(format!("{url}: {head} {body}")))
+    }
 }

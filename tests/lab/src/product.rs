@@ -56,6 +56,13 @@ pub(crate) fn example(layout: &Layout) -> Result<()> {
     kubectl::apply(layout, &manifest)
 }
 
+/// The example of a staged upgrade on the stand-in, which asks nobody.
+pub(crate) fn upgrade() -> Result<String> {
+    let file = binaries::workspace()?.join("deploy/examples/staged-upgrade.yaml");
+    let manifest = with_image(&fs::read_to_string(&file).at(&file)?, "mssql", images::STANDIN);
+    Ok(manifest.replace("switch: Manual, retire: Manual", "switch: Automatic, retire: Automatic"))
+}
+
 pub(crate) fn group(layout: &Layout) -> Result<serde_json::Value> {
     kubectl::json(layout, &["get", "availabilitygroup", "--namespace", SHOP, ORDERS, "--output=json"])
 }

@@ -178,7 +178,8 @@ impl Run<'_> {
         let directory = self.logs.join("cluster-evidence");
         let _ = fs::remove_dir_all(&directory);
         let _ = fs::create_dir_all(&directory);
-        let objects = ["get", "pods,pvc,services,statefulsets,availabilitygroups,failovers,leases", "-A", "-o", "yaml"];
+        let kinds = "pods,pvc,services,statefulsets,jobs,availabilitygroups,failovers,rollingupgrades,leases";
+        let objects = ["get", kinds, "-A", "-o", "yaml"];
         let events = ["get", "events", "-A", "--sort-by=.lastTimestamp"];
         let operator = [
             "logs",

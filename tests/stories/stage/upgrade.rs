@@ -8,8 +8,14 @@ use super::{
 };
 use crate::world::apiserver::ApiServer;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{task::JoinHandle, time::sleep};
 
 /// Production and stage: group, Service of the application.
 pub const SLOTS: [(&str, &str); 2] = [("orders", "shop-v1"), ("orders-v2", "shop-v2")];
@@ -60,6 +66,20 @@ impl Front {
         let front = if self.api.find("services", "shop", FRONT).is_some() { FRONT } else { SLOTS[0].1 };
         let pod = crate::world::cluster::resolve::resolve(&self.api, &format!("{front}.shop.svc"))?;
         self.versions.iter().find(|(service, _)| pod.starts_with(service.as_str())).map(|(_, connection)| connection)
+    }
+}
+
+/// A user who only reads.
+pub struct Reader {
+    stop: Arc<AtomicBool>,
+    run: JoinHandle<Duration>,
+}
+
+impl Reader {
+    /// Ends it: the longest time that it could not read.
+    pub async fn longest(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.run.await.unwrap()
     }
 }
 
@@ -126,6 +146,29 @@ impl Stage {
         let user = stage.user(1, OFTEN);
         stage.until("the first rows", seconds(10), |stage| stage.ledger.acknowledged() > 10).await;
         (stage, user)
+    }
+
+    /// A user who comes in by the front Service and reads.
+    pub fn reader(&self, number: i64) -> Reader {
+        let front = Front::new(self, &format!("reader-{number}"));
+        let (stop, clock) = (Arc::new(AtomicBool::new(false)), self.plane.clock);
+        let stopped = stop.clone();
+        let run = tokio::spawn(async move {
+            let (mut last, mut longest) = (clock.elapsed(), Duration::ZERO);
+            while !stopped.load(Ordering::Relaxed) {
+                let read = match front.now() {
+                    Some(connection) => connection.run("SELECT COUNT(*) FROM dbo.ledger").await.is_ok(),
+                    None => false,
+                };
+                longest = longest.max(clock.elapsed() - last);
+                if read {
+                    last = clock.elapsed();
+                }
+                sleep(OFTEN).await;
+            }
+            longest
+        });
+        Reader { stop, run }
     }
 
     /// Applies the upgrade, changed.

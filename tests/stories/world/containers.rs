@@ -6,7 +6,7 @@ use super::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use quorate::sql::{
-    Dial, Secret, Stream,
+    Dial, Secret, Servers, Stream, Target,
     script::{self, Order, Script},
 };
 use serde_json::Value;
@@ -22,6 +22,8 @@ use tokio::sync::watch;
 
 /// Image of SQL Server, but for its tag.
 const SQL_SERVER: &str = "mcr.microsoft.com/mssql/server:";
+/// Image of a user's own tool.
+pub const TOOL: &str = "tool:1";
 /// Exit code of a script that failed.
 const FAILED: i32 = 1;
 
@@ -106,6 +108,54 @@ impl Containers {
         ))
     }
 
+    /// A tool of the user's own: it finds the stage by its environment and makes the table of the new version there.
+    async fn tool(self, container: Container) -> i32 {
+        let ended = async {
+            let variable = |name: &str| {
+                let all = container.object["spec"]["containers"][0]["env"].as_array().into_iter().flatten();
+                let mut values = all.filter(|it| it["name"] == name).filter_map(|it| it["value"].as_str());
+                values.next().map(str::to_owned).ok_or_else(|| format!("{name} is not set"))
+            };
+            let server = variable("QUORATE_SERVER")?;
+            let (host, port) = server.split_once(',').ok_or("QUORATE_SERVER names no port")?;
+            let password = self.file(&container, &variable("QUORATE_PASSWORD_FILE")?)?;
+            let target = Target {
+                key: "tool".into(),
+                host: host.into(),
+                address: None,
+                port: port.parse().map_err(|error| format!("{port}: {error}"))?,
+                authorities: self.file(&container, &variable("QUORATE_AUTHORITIES_FILE")?)?.into(),
+                login: variable("QUORATE_LOGIN")?,
+                password: Secret::new(String::from_utf8_lossy(&password)),
+                database: Some(variable("QUORATE_DATABASE")?),
+                program: "tool",
+                kept: false,
+            };
+            let servers = Servers::new(Arc::new(Way(self.net.host(&container.pod))));
+            let table = "CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY)";
+            servers.run(&target, table, Duration::from_secs(10)).await.map_err(|error| error.to_string())
+        };
+        let Err(why) = ended.await else { return 0 };
+        self.scripts.lock().unwrap().words.insert(container.uid, why);
+        FAILED
+    }
+
+    /// A file in a volume that the container has.
+    fn file(&self, container: &Container, path: &str) -> Result<Vec<u8>, String> {
+        let spec = &container.object["spec"];
+        let named = |list: &Value, key: &str, value: &Value| {
+            let mut found = list.as_array().into_iter().flatten().filter(|it| it[key] == *value);
+            found.next().cloned().ok_or_else(|| format!("{path} is in no volume"))
+        };
+        let (folder, key) = path.rsplit_once('/').unwrap_or_default();
+        let mount = named(&spec["containers"][0]["volumeMounts"], "mountPath", &folder.into())?;
+        let volume = named(&spec["volumes"], "name", &mount["name"])?;
+        match volume["secret"]["secretName"].as_str() {
+            Some(secret) => self.sql.secret(&container.namespace, secret, key),
+            None => self.files(container, &volume)?.remove(key).ok_or_else(|| format!("{path} does not exist")),
+        }
+    }
+
     /// The files of a ConfigMap that is mounted.
     fn files(&self, container: &Container, volume: &Value) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let Some(name) = volume["configMap"]["name"].as_str() else { return Ok(BTreeMap::new()) };
@@ -141,7 +191,11 @@ impl ContainerHost for Containers {
         if is_sql_server(container) {
             return self.sql.start(container);
         }
-        if container.object["spec"]["containers"][0]["args"][0] != "script" {
+        let spec = &container.object["spec"]["containers"][0];
+        if spec["image"] == TOOL {
+            return self.clone().tool(container.clone()).boxed();
+        }
+        if spec["args"][0] != "script" {
             return pending().boxed();
         }
         let (stop, stopped) = watch::channel(false);

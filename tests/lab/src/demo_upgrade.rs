@@ -1,0 +1,129 @@
+//! One screen: a new version of an application and its database is prepared beside the old one, and users are switched.
+
+use std::ffi::OsString;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::demo::{begun, shown};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::product::{ORDERS, SHOP};
+use crate::progress::Progress;
+use crate::shell::{self, Look};
+use crate::{cli, images, kubectl, product};
+
+/// Name of the upgrade, of the stage's group, and of the Service that users reach.
+const UPGRADE: &str = "shop-v2";
+const STAGE: &str = "orders-v2";
+const FRONT: &str = "shop";
+
+pub(crate) fn run(layout: &Layout, progress: Progress) -> Result<()> {
+    begun(layout, progress, |layout, progress| {
+        product::wait_for_group(layout, 180)?;
+        kubectl::apply(layout, &application("v1", ORDERS))?;
+        progress.say("the group is Ready; the old version of the shop is deployed");
+        kubectl::apply(layout, &product::upgrade()?)?;
+        kubectl::apply(layout, &application("v2", STAGE))?;
+        progress
+            .say("applied deploy/examples/staged-upgrade.yaml and the new version; from here on: kubectl get rup -w");
+        story(layout, progress)
+    })
+}
+
+fn story(layout: &Layout, progress: Progress) -> Result<()> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| Error::refused(format!("cannot {what}: {error}"))
+    };
+    let mut watch = kubectl::command(layout)?;
+    watch.args(["get", "rollingupgrades", "--namespace", SHOP, "--watch"]);
+    let watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let (watch, _) = shown(watch.map_err(failed("watch"))?, progress, "  | ", 1);
+    let program = std::env::current_exe().map_err(failed("find this program"))?.into_os_string();
+    let page = format!("{FRONT}.{SHOP}.svc.cluster.local:80/");
+    let visitor = cli::inside(layout, &[program, OsString::from("visit"), OsString::from(page)])
+        .and_then(|mut visit| visit.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed("visit")));
+    let outcome = visitor.and_then(|visitor| {
+        let (visitor, _) = shown(visitor, progress, "  > ", 1);
+        let ended = ended(layout);
+        visitor.end(Signal::KILL);
+        ended
+    });
+    watch.end(Signal::KILL);
+    tell(&outcome?)
+}
+
+/// The status of the upgrade when it is over.
+fn ended(layout: &Layout) -> Result<Value> {
+    let mut status = Value::Null;
+    shell::wait_until(300, "the upgrade to be over", || {
+        let upgrade = kubectl::json(layout, &["get", "rollingupgrade", "--namespace", SHOP, UPGRADE, "--output=json"])?;
+        status = upgrade.get("status").cloned().unwrap_or_default();
+        let step = status.get("step").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Look::when(step == "Succeeded" || step == "RolledBack", status.to_string()))
+    })?;
+    Ok(status)
+}
+
+fn tell(status: &Value) -> Result<()> {
+    let text = |pointer: &str| status.pointer(pointer).map(ToString::to_string).unwrap_or_default();
+    if status.get("step").and_then(Value::as_str) != Some("Succeeded") {
+        return Err(Error::refused(format!("the upgrade went back: {}", text("/record/failure"))));
+    }
+    let parts = status.pointer("/readOnly/parts").and_then(Value::as_object).cloned().unwrap_or_default();
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|(part, took)| format!("{part} {:.1} s", took.as_f64().unwrap_or_default() / 1_000.0))
+        .collect();
+    println!(
+        "\nThe shop took no orders for {} s, and could be read meanwhile: {}.",
+        text("/readOnly/seconds"),
+        parts.join(", ")
+    );
+    println!("Every order of the old version is there in the new one.");
+    println!("\nThe cluster is yours. Try:");
+    println!("  cargo lab kubectl describe rup {UPGRADE} -n {SHOP}   # each step and how long it took");
+    println!("`cargo lab down --purge` removes it all.");
+    Ok(())
+}
+
+/// A version of the shop with its Service, writing into a group.
+fn application(version: &str, group: &str) -> String {
+    let image = images::LAB;
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: shop-{version}, namespace: {SHOP}}}
+spec: {{selector: {{app: shop, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: shop-{version}, namespace: {SHOP}}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: shop, version: {version}}}}}
+  template:
+    metadata: {{labels: {{app: shop, version: {version}}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      securityContext: {{runAsNonRoot: true, runAsUser: 10001, seccompProfile: {{type: RuntimeDefault}}}}
+      containers:
+      - name: shop
+        image: {image}
+        imagePullPolicy: Never
+        args:
+        - shop
+        - --version={version}
+        - --host={group}-rw.{SHOP}.svc.cluster.local
+        - --database={ORDERS}
+        - --ca=/ca/ca.crt
+        env: [{{name: LAB_PASSWORD, valueFrom: {{secretKeyRef: {{name: {group}-admin, key: password}}}}}}]
+        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
+        readinessProbe: {{httpGet: {{path: /alive, port: 8080}}, periodSeconds: 1, failureThreshold: 2}}
+        volumeMounts: [{{name: ca, mountPath: /ca}}]
+      volumes: [{{name: ca, configMap: {{name: {group}-ca}}}}]
+"
+    )
+}
