@@ -211,6 +211,6 @@ async fn a_stateful_set_refuses_to_change_what_cannot_change() {
 #[tokio::test(start_paused = true)]
 async fn nobody_serves_an_unknown_resource() {
     let (_plane, client) = plane();
-    let api: kube::Api<k8s_openapi::api::batch::v1::Job> = kube::Api::namespaced(client, "shop");
+    let api: kube::Api<k8s_openapi::api::batch::v1::CronJob> = kube::Api::namespaced(client, "shop");
     assert_eq!(code(api.list(&ListParams::default()).await).0, 404);
 }
