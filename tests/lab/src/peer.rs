@@ -78,6 +78,7 @@ pub(crate) fn fetch(url: &str) -> Result<String> {
     if head.split(' ').nth(1) == Some("200") {
         Ok(body.to_owned())
     } else {
-        Err(Error::refused(format!("{url}: {head} {body}")))
+        let status = head.lines().next().unwrap_or("no answer");
+        Err(Error::refused(format!("{url}: {status}: {body}")))
     }
 }

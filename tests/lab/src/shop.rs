@@ -76,7 +76,7 @@ impl Shop {
 pub(crate) fn visit(url: &str) {
     let (mut shown, mut at) = (String::new(), Instant::now());
     loop {
-        let page = peer::fetch(url).unwrap_or_else(|error| format!("nobody answers: {error}"));
+        let page = peer::fetch(url).unwrap_or_else(|error| format!("no page: {error}"));
         let kind = page.split(':').next().unwrap_or_default().to_owned();
         if kind != shown || at.elapsed() > SAME {
             println!("{page}");
