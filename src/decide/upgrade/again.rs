@@ -5,7 +5,8 @@ use super::{
     preflight::preflight,
     seen::{Group, Script},
 };
-use crate::model::{DatabaseName, GroupName, ReplicaName, Role};
+use crate::model::{DatabaseName, GroupName, Role};
+use std::collections::BTreeSet;
 
 /// What a copy is that belongs to nobody any more.
 const RESTORING: &str = "RESTORING";
@@ -21,9 +22,9 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
     }
     let (production, stage) = (seen.production.found.as_ref()?, seen.stage.found.as_ref()?);
     // Only what this upgrade has brought there is its to take away.
-    let ours = stage.upgrade.as_ref().is_some_and(|upgrade| upgrade.uid == seen.wish.uid);
+    let ours = stage.claim(&seen.wish.uid).is_some();
     let link = link_name(&seen.wish.uid);
-    let left = left(production, &link, []).chain(left(stage, &link, &record.inputs.databases)).collect::<Vec<_>>();
+    let left = [left(production, &link, &BTreeSet::new()), left(stage, &link, &record.inputs.databases)].concat();
     if !ours || left.is_empty() {
         return Some(preflight(seen, record.attempt + 1));
     }
@@ -38,32 +39,25 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
 }
 
 /// What a group still has of the attempt: the link, and databases.
-fn left<'a>(
-    group: &'a Group,
-    link: &'a GroupName,
-    databases: impl IntoIterator<Item = &'a DatabaseName, IntoIter: Clone> + 'a,
-) -> impl Iterator<Item = String> + 'a {
-    let databases = databases.into_iter();
-    group.facts.iter().flat_map(move |(name, facts)| {
-        let linked = facts.links.contains_key(link).then(|| format!("the link on {name}"));
-        let copies = databases.clone().filter(|database| facts.databases.contains_key(*database));
-        linked.into_iter().chain(copies.map(|database| format!("{database} on {name}")).collect::<Vec<_>>())
-    })
+fn left(group: &Group, link: &GroupName, databases: &BTreeSet<DatabaseName>) -> Vec<String> {
+    let mut left = Vec::new();
+    for (name, facts) in &group.facts {
+        left.extend(facts.links.contains_key(link).then(|| format!("the link on {name}")));
+        let copies = databases.iter().filter(|database| facts.databases.contains_key(*database));
+        left.extend(copies.map(|database| format!("{database} on {name}")));
+    }
+    left
 }
 
 /// Links first, the primary's before all others; then its databases, which leaves those of its secondaries RESTORING.
 fn empties(seen: &Observation, stage: &Group, link: &GroupName, record: &Record) -> Vec<Act> {
-    let drop =
-        |name: &ReplicaName, as_what| Act::Sql(SqlStep::DropLink { at: at(stage, name), link: link.clone(), as_what });
-    let linked: Vec<_> = stage.facts.iter().filter(|(_, facts)| facts.links.contains_key(link)).collect();
-    if let Some((name, facts)) = linked.iter().find(|(_, facts)| facts.leads()) {
-        let role = facts.links.get(link).map(|link| link.role);
-        return vec![drop(name, if role == Some(Role::Primary) { DropAs::Leading } else { DropAs::Abandoned })];
+    let leading = stage.facts.values().find(|facts| facts.leads());
+    let role = leading.and_then(|facts| facts.links.get(link)).map(|link| link.role);
+    let promoted = role == Some(Role::Primary);
+    let mut acts = freeze::drops_as(stage, link, if promoted { DropAs::Leading } else { DropAs::Abandoned });
+    if !acts.is_empty() {
+        return acts;
     }
-    if !linked.is_empty() {
-        return linked.into_iter().map(|(name, _)| drop(name, DropAs::Leftover)).collect();
-    }
-    let mut acts = Vec::new();
     for (name, facts) in &stage.facts {
         for database in &record.inputs.databases {
             let Some(mark) = goes(seen, stage, facts, database) else { continue };

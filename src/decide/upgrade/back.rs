@@ -31,7 +31,7 @@ pub fn give_up(view: &View<'_>, reason: Reason, message: String) -> Plan {
 
 /// The fence goes. One that was only prepared kept nobody out, so that no reader has to connect again.
 fn opens(view: &View<'_>) -> Option<Act> {
-    let ours = view.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == view.seen.wish.uid)?;
+    let ours = view.production.claim(&view.seen.wish.uid)?;
     let fence = ours.fence.as_ref()?;
     match fence.state {
         FenceState::Lifted => None,
@@ -47,7 +47,7 @@ pub fn roll(view: &View<'_>) -> Plan {
     if let Some(open) = opens(view) {
         return view.wait(Reason::RollingBack, "the fence is lifted").wave([open]).recheck(super::SOON);
     }
-    let ours = view.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == view.seen.wish.uid);
+    let ours = view.production.claim(&view.seen.wish.uid);
     let mut acts = Vec::new();
     let endpoint = &view.seen.production.endpoint;
     if let (Some(front), Some(selector)) = (view.seen.front.as_ref().filter(|front| front.ours), &endpoint.selector)

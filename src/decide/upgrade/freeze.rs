@@ -217,8 +217,13 @@ fn proven(view: &View<'_>, forwarder: &ReplicaName, its: &Facts) -> Option<Plan>
     (!marks.is_empty()).then(|| view.wait(Reason::Terminating, message).wave(marks))
 }
 
-/// The definitions of a link that replicas of a group still have, the primary's first.
+/// The definitions of a link that replicas of a group still have, the primary's first, of the side that leads.
 pub fn drops(group: &Group, link: &GroupName) -> Vec<Act> {
+    drops_as(group, link, DropAs::Leading)
+}
+
+/// The same where it is known what goes with the primary's.
+pub fn drops_as(group: &Group, link: &GroupName, primary: DropAs) -> Vec<Act> {
     let having = group.facts.iter().filter(|(_, facts)| facts.links.contains_key(link));
     let drop =
         |name: &ReplicaName, as_what| Act::Sql(SqlStep::DropLink { at: at(group, name), link: link.clone(), as_what });
@@ -226,7 +231,7 @@ pub fn drops(group: &Group, link: &GroupName) -> Vec<Act> {
     if leading.is_empty() {
         return others.into_iter().map(|(name, _)| drop(name, DropAs::Leftover)).collect();
     }
-    leading.into_iter().map(|(name, _)| drop(name, DropAs::Leading)).collect()
+    leading.into_iter().map(|(name, _)| drop(name, primary)).collect()
 }
 
 /// Copies on answering secondaries of the stage that its promotion left suspended.

@@ -137,7 +137,7 @@ impl View<'_> {
 
     /// Whether production was asked for this fence.
     fn asked_for(&self, state: FenceState) -> bool {
-        let ours = self.production.upgrade.as_ref().filter(|upgrade| upgrade.uid == self.seen.wish.uid);
+        let ours = self.production.claim(&self.seen.wish.uid);
         ours.and_then(|upgrade| upgrade.fence.as_ref()) == Some(&self.fence(state))
     }
 

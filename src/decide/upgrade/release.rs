@@ -7,7 +7,7 @@ use super::{
     seen::{Answer, Job},
 };
 use crate::model::{
-    ActiveUpgrade, DatabaseName, FenceState,
+    DatabaseName, FenceState,
     upgrade::{Approval, Script},
 };
 
@@ -186,8 +186,7 @@ pub fn soak(view: &View<'_>) -> Plan {
 
 /// The stage's group is free; nothing that a user applied is deleted.
 pub fn retire(view: &View<'_>) -> Plan {
-    let ours = |upgrade: &ActiveUpgrade| upgrade.uid == view.seen.wish.uid;
-    if view.stage.upgrade.as_ref().is_some_and(ours) {
+    if view.stage.claim(&view.seen.wish.uid).is_some() {
         return view
             .wait(Reason::Retired, "the stage's group is a group like any other")
             .wave([Act::Claim(Which::Stage, None)]);

@@ -139,6 +139,11 @@ impl Group {
         leading.next().is_none().then_some(first)
     }
 
+    /// What it was asked for by the upgrade with this UID. `None`: it takes part in no upgrade, or in another one.
+    pub fn claim(&self, uid: &str) -> Option<&ActiveUpgrade> {
+        self.upgrade.as_ref().filter(|upgrade| upgrade.uid == uid)
+    }
+
     /// Replicas that hold data.
     pub fn with_data(&self) -> impl Iterator<Item = &ReplicaName> {
         self.replicas.iter().filter(|(_, mode)| mode.holds_data()).map(|(name, _)| name)

@@ -138,11 +138,7 @@ impl Stage {
         group["spec"]["databases"] = json!([]);
         stage.plane.api.kubectl_apply(&group).unwrap();
         stage.becomes_ready().await;
-        let ready = |stage: &Self| {
-            let group = stage.plane.api.find("availabilitygroups", "shop", SLOTS[1].0).unwrap_or_default();
-            super::condition_of(&group, "Ready").is_some_and(|(status, _)| status == "True")
-        };
-        stage.until("the stage's group is ready", seconds(120), ready).await;
+        stage.until("the stage's group is ready", seconds(120), |stage| stage.is_whole(SLOTS[1].0)).await;
         let user = stage.user(1, OFTEN);
         stage.until("the first rows", seconds(10), |stage| stage.ledger.acknowledged() > 10).await;
         (stage, user)
@@ -186,6 +182,12 @@ impl Stage {
     /// Where it is.
     pub fn step(&self) -> String {
         self.rolling_upgrade()["status"]["record"]["step"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether a group is ready.
+    fn is_whole(&self, group: &str) -> bool {
+        let group = self.plane.api.find("availabilitygroups", "shop", group).unwrap_or_default();
+        super::condition_of(&group, "Ready").is_some_and(|(status, _)| status == "True")
     }
 
     /// The primary of a group.
@@ -257,11 +259,7 @@ impl Stage {
         user.stop().await;
         self.pass(seconds(1)).await;
         let pods: Vec<_> = (0..3).map(|ordinal| format!("{group}-{ordinal}")).collect();
-        let whole = |stage: &Self| {
-            let group = stage.plane.api.find("availabilitygroups", "shop", group).unwrap_or_default();
-            super::condition_of(&group, "Ready").is_some_and(|(status, _)| status == "True")
-        };
-        self.until(&format!("{group} is ready"), seconds(180), whole).await;
+        self.until(&format!("{group} is ready"), seconds(180), |stage| stage.is_whole(group)).await;
         self.accounts_of(&pods).await;
         self.pass(seconds(20)).await;
         let production = self.connection("late", "orders-rw.shop.svc");

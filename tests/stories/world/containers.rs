@@ -64,30 +64,19 @@ impl Containers {
 
     /// What the container is told by its arguments and finds in its volumes.
     fn order(&self, container: &Container) -> Result<(Script, Order), String> {
-        let spec = &container.object["spec"];
         let argument = |name: &str| {
-            let arguments = spec["containers"][0]["args"].as_array().into_iter().flatten();
+            let arguments = container.object["spec"]["containers"][0]["args"].as_array().into_iter().flatten();
             let mut values =
                 arguments.filter_map(|it| it.as_str()?.strip_prefix(&format!("--{name}=")).map(str::to_owned));
             values.next().ok_or_else(|| format!("--{name} is not given"))
         };
-        let volume = |name: &str| {
-            let volumes = spec["volumes"].as_array().into_iter().flatten();
-            volumes.clone().find(|volume| volume["name"] == name).cloned().unwrap_or_default()
-        };
-        let script = Script::new(self.files(container, &volume("script"))?).map_err(|faults| format!("{faults:?}"))?;
+        let folder = volume_at(container, &argument("folder")?)?;
+        let script = Script::new(self.files(container, &folder)?).map_err(|faults| format!("{faults:?}"))?;
         if argument("sha256")? != script.sha256 {
             return Err("nothing was run: the files are not those that the upgrade was started with".into());
         }
-        let secret = |volume: &Value, key: &str| {
-            let name = volume["secret"]["secretName"].as_str().unwrap_or_default();
-            self.sql.secret(&container.namespace, name, key)
-        };
-        let password = secret(&volume("credentials"), "password")?;
-        let authorities = match self.files(container, &volume("authorities"))?.remove("ca.crt") {
-            Some(bundle) => bundle,
-            None => secret(&volume("authorities"), "ca.crt")?,
-        };
+        let password = self.file(container, &argument("password-file")?)?;
+        let authorities = self.file(container, &argument("authorities")?)?;
         let number = |text: String| text.parse().map_err(|error| format!("{text}: {error}"));
         Ok((
             script,
@@ -142,14 +131,8 @@ impl Containers {
 
     /// A file in a volume that the container has.
     fn file(&self, container: &Container, path: &str) -> Result<Vec<u8>, String> {
-        let spec = &container.object["spec"];
-        let named = |list: &Value, key: &str, value: &Value| {
-            let mut found = list.as_array().into_iter().flatten().filter(|it| it[key] == *value);
-            found.next().cloned().ok_or_else(|| format!("{path} is in no volume"))
-        };
         let (folder, key) = path.rsplit_once('/').unwrap_or_default();
-        let mount = named(&spec["containers"][0]["volumeMounts"], "mountPath", &folder.into())?;
-        let volume = named(&spec["volumes"], "name", &mount["name"])?;
+        let volume = volume_at(container, folder)?;
         match volume["secret"]["secretName"].as_str() {
             Some(secret) => self.sql.secret(&container.namespace, secret, key),
             None => self.files(container, &volume)?.remove(key).ok_or_else(|| format!("{path} does not exist")),
@@ -173,6 +156,17 @@ impl Dial for Way {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Stream>> {
         async move { Ok(Box::new(self.0.dial(host, port).await?) as Stream) }.boxed()
     }
+}
+
+/// The volume that a container has at a folder.
+fn volume_at(container: &Container, folder: &str) -> Result<Value, String> {
+    let spec = &container.object["spec"];
+    let named = |list: &Value, key: &str, value: &Value| {
+        let mut found = list.as_array().into_iter().flatten().filter(|it| it[key] == *value);
+        found.next().cloned().ok_or_else(|| format!("no volume is at {folder}"))
+    };
+    let mount = named(&spec["containers"][0]["volumeMounts"], "mountPath", &folder.into())?;
+    named(&spec["volumes"], "name", &mount["name"])
 }
 
 fn is_sql_server(container: &Container) -> bool {

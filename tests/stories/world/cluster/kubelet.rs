@@ -38,7 +38,8 @@ pub fn assign(cluster: &Cluster) {
         };
         if is_over(&pod) {
             if pod["metadata"]["deletionTimestamp"].is_string() {
-                remove(cluster, node, &pod);
+                let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+                remove(cluster, node, text("namespace"), text("name"));
             }
             continue;
         }
@@ -54,9 +55,8 @@ pub fn assign(cluster: &Cluster) {
 }
 
 /// A pod of which nothing is left goes.
-fn remove(cluster: &Cluster, node: &str, pod: &Value) {
-    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
-    cluster.api().remove(&format!("kubelet {node}"), "pods", text("namespace"), text("name"), Some(0));
+fn remove(cluster: &Cluster, node: &str, namespace: &str, pod: &str) {
+    cluster.api().remove(&format!("kubelet {node}"), "pods", namespace, pod, Some(0));
 }
 
 struct Worker {
@@ -148,6 +148,10 @@ impl Worker {
         }
     }
 
+    fn remove(&self) {
+        remove(&self.cluster, &self.container.node, &self.container.namespace, &self.container.pod);
+    }
+
     fn exited(&self, code: i32) {
         let words = self.cluster.0.host.last_words(&self.container);
         report(self.cluster.api(), &self.container, &Phase::Exited { code, words });
@@ -231,8 +235,7 @@ impl Worker {
                 self.cluster.0.host.kill(&self.container);
             }
         }
-        let who = format!("kubelet {}", self.container.node);
-        self.cluster.api().remove(&who, "pods", &self.container.namespace, &self.container.pod, Some(0));
+        self.remove();
     }
 
     /// Waits before a restart; true when the pod is gone.
@@ -258,8 +261,7 @@ impl Worker {
             match self.pod() {
                 None => return true,
                 Some(pod) if pod["metadata"]["deletionTimestamp"].is_string() => {
-                    let who = format!("kubelet {}", self.container.node);
-                    self.cluster.api().remove(&who, "pods", &self.container.namespace, &self.container.pod, Some(0));
+                    self.remove();
                     return true;
                 }
                 Some(_) => {}
