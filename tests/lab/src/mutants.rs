@@ -114,11 +114,18 @@ const MUTANTS: &[Mutant] = &[
         story: "a_primary_that_nobody_followed_stands_down_for_the_recorded_one_whatever_its_number",
     },
     Mutant {
+        without: "deposing a primary that is behind its voters",
+        file: "src/decide/promote.rs",
+        from: "&& (ahead || shut_out(view))",
+        to: "&& (ahead && false || shut_out(view))",
+        story: "a_primary_that_is_behind_its_voters_gives_way_to_them",
+    },
+    Mutant {
         without: "deposing a primary that the voters refuse",
         file: "src/decide/promote.rs",
         from: "&& (ahead || shut_out(view))",
-        to: "&& ahead && false",
-        story: "a_primary_that_is_behind_its_voters_gives_way_at_once",
+        to: "&& ahead",
+        story: "a_primary_that_the_voters_refuse_gives_way",
     },
     Mutant {
         without: "lowering the recorded commit quorum before the engine's",
