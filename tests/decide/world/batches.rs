@@ -35,6 +35,9 @@ impl World {
             Step::Failover { epoch, number, deadline, force, .. } => {
                 return self.failover(&who, (*epoch, *number, *deadline), *force, ticks);
             }
+            // What it promised goes with its copy of the configuration; its databases stay.
+            Step::Leave { epoch, .. } if instance.epoch > *epoch => return false,
+            Step::Leave { .. } => (instance.copy, instance.promised) = (None, 0),
             Step::StoreSettled { record, .. } => {
                 instance.epoch = record.epoch;
                 instance.settled = Some((**record).clone());

@@ -85,6 +85,8 @@ pub struct Operator {
     suspected_since: Option<Duration>,
     /// Epoch and state seen, and since when.
     election: Option<(u64, ElectionState, Duration)>,
+    /// How long each replica was on its way back at the pass before.
+    rejoined_for: BTreeMap<ReplicaName, Duration>,
 }
 
 /// What a wave's step came to.

@@ -1,11 +1,13 @@
 //! The operator: what a pass sees, and what becomes of its effects.
 
 use super::*;
+use quorate::decide::observation::{CURE, RETRY};
 
 impl World {
     /// A new operator process: it remembers nothing.
     pub fn operator_restarts(&mut self) {
         self.operator = Operator::default();
+        self.instances.values_mut().for_each(|instance| instance.rejoining_for = Duration::ZERO);
     }
 
     pub fn observe(&self) -> Observation {
@@ -25,6 +27,9 @@ impl World {
                 terminated: instance.terminated,
                 ..Pod::default()
             };
+            let times = |time: Duration, period: Duration| (time.as_secs() / period.as_secs()) as u32;
+            let before = self.operator.rejoined_for.get(n).copied().unwrap_or_default();
+            let cure = times(instance.rejoining_for, CURE);
             let replica = Replica {
                 mode,
                 wanted: self.group.replicas.contains_key(n),
@@ -34,8 +39,8 @@ impl World {
                 silent_since: silent.then_some(0),
                 admin_refused: None,
                 rejoining_for: instance.rejoining_for,
-                retry: instance.rejoining_for >= quorate::decide::observation::RETRY,
-                cure: 0,
+                retry: times(instance.rejoining_for, RETRY) > times(before, RETRY),
+                cure: if cure > times(before, CURE) { cure } else { 0 },
             };
             (n.clone(), replica)
         });
@@ -90,6 +95,8 @@ impl World {
         let lost = decide::diagnose::primary_is_lost(&self.observe());
         self.operator.suspected_since = if lost { self.operator.suspected_since.or(Some(self.clock)) } else { None };
         let plan = decide::decide(&self.observe());
+        self.operator.rejoined_for =
+            self.instances.iter().map(|(name, instance)| (name.clone(), instance.rejoining_for)).collect();
         self.history.push(format!("{:>7} ms {} {}", self.clock.as_millis(), plan.reason, plan.message));
         (plan, self.version)
     }
