@@ -38,7 +38,12 @@ pub fn upgrade_from_status(upgrade: &Upgrade) -> ActiveUpgrade {
         name: upgrade.name.clone(),
         namespace: upgrade.namespace.clone(),
         uid: upgrade.uid.clone(),
-        slot: if upgrade.slot == "Stage" { Slot::Stage } else { Slot::Production },
+        slot: match upgrade.slot.as_str() {
+            "Stage" => Slot::Stage,
+            "ProductionDr" => Slot::ProductionDr,
+            "StageDr" => Slot::StageDr,
+            _ => Slot::Production,
+        },
         fence: upgrade.fence.as_ref().map(|fence| Fence {
             state: match fence.state.as_str() {
                 "Prepared" => FenceState::Prepared,
@@ -59,7 +64,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for (state, until) in [(FenceState::Prepared, 0), (FenceState::On, 1_800_000_000), (FenceState::Kept, 0)] {
-            for slot in [Slot::Production, Slot::Stage] {
+            for slot in [Slot::Production, Slot::Stage, Slot::ProductionDr, Slot::StageDr] {
                 let allowed = [LoginName::new("monitoring").unwrap()].into();
                 let upgrade = ActiveUpgrade {
                     name: "shop-v2".into(),

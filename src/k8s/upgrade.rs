@@ -25,6 +25,8 @@ pub struct ServiceView {
     pub ports: Vec<Value>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
     /// Its pods, and whether each is ready.
     pub pods: BTreeMap<String, bool>,
 }
@@ -68,13 +70,13 @@ impl Kube {
     pub async fn services_with_pods(
         &self,
         namespace: &str,
-        names: &[&str],
+        names: &[String],
     ) -> Result<BTreeMap<String, ServiceView>, Error> {
         let api: Api<Service> = Api::namespaced(self.client(), namespace);
         let mut services = BTreeMap::new();
         for name in names {
             let found = self.look(&format!("Service {namespace}/{name}"), api.get_opt(name)).await?;
-            services.extend(found.map(|service| ((*name).to_string(), view(&service))));
+            services.extend(found.map(|service| (name.clone(), view(&service))));
         }
         let slices: Api<EndpointSlice> = Api::namespaced(self.client(), namespace);
         let params = ListParams::default().labels(&format!("{SERVICE} in ({})", names.join(",")));
@@ -141,6 +143,7 @@ fn view(service: &Service) -> ServiceView {
         selector: spec.selector.unwrap_or_default(),
         ports: ports.collect(),
         labels: service.metadata.labels.clone().unwrap_or_default(),
+        annotations: service.metadata.annotations.clone().unwrap_or_default(),
         pods: BTreeMap::new(),
     }
 }

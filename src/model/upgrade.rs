@@ -20,12 +20,16 @@ pub struct ActiveUpgrade {
 }
 
 /// What a group is in an upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Slot {
     /// It serves users until the switch, and stays the primary side throughout.
     Production,
     /// Its databases are a copy of production's; the script runs there.
     Stage,
+    /// In another region: follows production.
+    ProductionDr,
+    /// In another region: follows the stage.
+    StageDr,
 }
 
 /// A logon trigger on every replica with data that lets nobody but listed logins into the primary.
@@ -106,6 +110,9 @@ pub struct Wish {
     pub uid: String,
     /// Names of the groups and of the Services of their applications: production, then stage.
     pub slots: [(GroupName, String); 2],
+    /// The slots of another region. `None`: there is one region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<Geo>,
     /// The Service that users reach.
     pub front: String,
     /// The script.
@@ -128,7 +135,41 @@ pub struct Wish {
     pub abort: bool,
 }
 
+/// The slots of another region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geo {
+    /// Follows production.
+    pub production: Place,
+    /// Follows the stage.
+    pub stage: Place,
+    /// Users are not switched before the stage's copy there has what the script did.
+    pub required: bool,
+}
+
+/// A group and the Service of its application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Name of the group.
+    pub group: GroupName,
+    /// Namespace of both.
+    pub namespace: String,
+    /// Name of the Service.
+    pub endpoint: String,
+}
+
 impl Wish {
+    /// Every slot with its group and endpoint, production first.
+    pub fn places(&self) -> Vec<(Slot, Place)> {
+        let here = [Slot::Production, Slot::Stage].into_iter().zip(&self.slots).map(|(slot, (group, endpoint))| {
+            (slot, Place { group: group.clone(), namespace: self.namespace.clone(), endpoint: endpoint.clone() })
+        });
+        let there = self
+            .geo
+            .iter()
+            .flat_map(|geo| [(Slot::ProductionDr, geo.production.clone()), (Slot::StageDr, geo.stage.clone())]);
+        here.chain(there).collect()
+    }
+
     /// Whether an attempt with this wish would be another one: whatever people say while it is under way set aside.
     pub fn differs(&self, other: &Self) -> bool {
         let plain = |wish: &Self| Self { approved: BTreeSet::new(), abort: false, ..wish.clone() };

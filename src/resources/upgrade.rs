@@ -1,11 +1,14 @@
 //! The objects of a staged upgrade: front Service, Job and Secret of its script. They belong to the `RollingUpgrade`.
 
 use super::{PASSWORD, authority_name, read_write_service, secrets::password, with};
-use crate::model::{DatabaseName, Group, group::SQL_PORT, upgrade::Wish};
+use crate::model::{DatabaseName, Group, GroupName, group::SQL_PORT, upgrade::Wish};
 use serde_json::{Map, Value, json};
 
 /// Label with the upgrade's name, on everything of it.
 pub const UPGRADE: &str = "quorate.dev/upgrade";
+/// Annotation of the front Service: the endpoint of another region to go to when this one is lost, `namespace/name`. It is
+/// written in the same write as the selector, so that nobody is led to old data.
+pub const STANDBY: &str = "quorate.dev/standby";
 /// Where the pod of a script finds what it needs.
 const SCRIPT: &str = "/script";
 const CREDENTIALS: &str = "/credentials";
@@ -31,6 +34,8 @@ pub struct ScriptRun<'a> {
     pub completion: &'a str,
     /// Hash of the files.
     pub hash: &'a str,
+    /// The link that the stage leads.
+    pub link: Option<&'a GroupName>,
 }
 
 /// Name of the Job and the Secret of an attempt.
@@ -65,10 +70,11 @@ fn object(wish: &Wish, api_version: &str, kind: &str, name: &str) -> Value {
 
 /// The Service that users reach: ports and selector are those of the endpoint that is online. It stays when the upgrade goes:
 /// users come in by it.
-pub fn front_service(wish: &Wish, selector: &Value, ports: &[Value]) -> Value {
+pub fn front_service(wish: &Wish, selector: &Value, ports: &[Value], standby: Option<&str>) -> Value {
     let mut service = object(wish, "v1", "Service", &wish.front);
     if let Some(metadata) = service.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("ownerReferences");
+        metadata.extend(standby.map(|standby| ("annotations".into(), json!({ STANDBY: standby }))));
     }
     with(service, "spec", json!({ "type": "ClusterIP", "selector": selector, "ports": ports }))
 }
@@ -101,8 +107,9 @@ pub fn script_job(run: &ScriptRun<'_>, config_map: &str) -> Value {
         ("--completion", run.completion.into()),
         ("--timeout", seconds.to_string()),
     ];
+    let link = run.link.map(|link| ("--link", link.to_string()));
     let arguments: Vec<_> = std::iter::once("script".to_string())
-        .chain(flags.into_iter().map(|(flag, value)| format!("{flag}={value}")))
+        .chain(flags.into_iter().chain(link).map(|(flag, value)| format!("{flag}={value}")))
         .collect();
     let container = json!({
         "name": "script",

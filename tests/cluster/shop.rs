@@ -56,18 +56,18 @@ pub(crate) fn epoch(group: &Value) -> u64 {
 }
 
 pub(crate) fn password() -> String {
-    password_of("orders")
+    password_of((NAMESPACE, "orders"))
 }
 
 /// Password of `sa` in a group.
-fn password_of(group: &str) -> String {
+pub(crate) fn password_of((namespace, group): (&str, &str)) -> String {
     let template = "go-template={{.data.password | base64decode}}";
-    kubectl(&["get", "secret", "-n", NAMESPACE, &format!("{group}-admin"), "-o", template])
+    kubectl(&["get", "secret", "-n", namespace, &format!("{group}-admin"), "-o", template])
 }
 
 /// The Service for writers of a group.
-fn host(group: &str) -> String {
-    format!("{group}-rw.{NAMESPACE}.svc.cluster.local")
+fn host((namespace, group): (&str, &str)) -> String {
+    format!("{group}-rw.{namespace}.svc.cluster.local")
 }
 
 /// Runs one batch on the primary, through the service, as `sa`; rows as JSON arrays.
@@ -80,11 +80,19 @@ pub(crate) fn sql_as(login: (&str, &str), database: &str, batch: &str) -> String
 }
 
 /// The rows, or the error text.
-pub(crate) fn try_sql_as((user, password): (&str, &str), database: &str, batch: &str) -> Result<String, String> {
+pub(crate) fn try_sql_as(login: (&str, &str), database: &str, batch: &str) -> Result<String, String> {
+    try_sql_at(&host((NAMESPACE, "orders")), login, database, batch)
+}
+
+/// The same at any host of the cluster.
+pub(crate) fn try_sql_at(
+    host: &str,
+    (user, password): (&str, &str),
+    database: &str,
+    batch: &str,
+) -> Result<String, String> {
     let mut command = Command::new("lab");
-    command
-        .args(["sql", "--host", &host("orders"), "--user", user, "--database", database, batch])
-        .env("LAB_PASSWORD", password);
+    command.args(["sql", "--host", host, "--user", user, "--database", database, batch]).env("LAB_PASSWORD", password);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
@@ -99,10 +107,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// A writer in database `orders` of a group.
-    fn command(directory: &tempfile::TempDir, group: &str) -> Command {
+    fn command(directory: &tempfile::TempDir, group: (&str, &str)) -> Command {
         let ca = directory.path().join("ca.pem");
-        let authority = format!("{group}-ca");
-        let pem = kubectl(&["get", "configmap", "-n", NAMESPACE, &authority, "-o", "jsonpath={.data.ca\\.crt}"]);
+        let authority = format!("{}-ca", group.1);
+        let pem = kubectl(&["get", "configmap", "-n", group.0, &authority, "-o", "jsonpath={.data.ca\\.crt}"]);
         std::fs::write(&ca, pem).unwrap();
         let mut command = Command::new("lab");
         command.args(["writer", "--host", &host(group), "--database", "orders"]);
@@ -114,7 +122,7 @@ impl Writer {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ledger = directory.path().join("ledger");
-        let child = Self::command(&directory, "orders").stdout(Stdio::null()).spawn().unwrap();
+        let child = Self::command(&directory, (NAMESPACE, "orders")).stdout(Stdio::null()).spawn().unwrap();
         let writer = Self { child, ledger, directory };
         writer.wait_for_more("the first writes");
         writer
@@ -151,11 +159,16 @@ impl Writer {
 
     /// Ends it and compares the ledger with the table of a group: whatever was acknowledged is there.
     pub(crate) fn check(&mut self, what: &str, group: &str) -> Value {
+        self.check_in(what, (NAMESPACE, group))
+    }
+
+    /// The same in any namespace.
+    pub(crate) fn check_in(&mut self, what: &str, group: (&str, &str)) -> Value {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let output = Self::command(&self.directory, group).arg("--check").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{what}: the ledger and the table of {group} differ: {said}");
+        assert!(output.status.success(), "{what}: the ledger and the table of {group:?} differ: {said}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }

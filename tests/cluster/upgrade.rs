@@ -4,20 +4,20 @@ use serde_json::Value;
 
 use crate::{shop::*, support::*};
 
-const UPGRADE: [&str; 4] = ["rollingupgrade", "-n", NAMESPACE, "shop-v2"];
+pub(crate) const UPGRADE: [&str; 4] = ["rollingupgrade", "-n", NAMESPACE, "shop-v2"];
 
 /// Both versions of the application, each with its Service.
-fn applications() -> String {
+pub(crate) fn applications(namespace: &str, versions: [&str; 2]) -> String {
     let version = |version: &str| {
         format!(
             "apiVersion: v1
 kind: Service
-metadata: {{name: shop-{version}, namespace: {NAMESPACE}}}
+metadata: {{name: shop-{version}, namespace: {namespace}}}
 spec: {{selector: {{app: shop, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: shop-{version}, namespace: {NAMESPACE}}}
+metadata: {{name: shop-{version}, namespace: {namespace}}}
 spec:
   replicas: 2
   selector: {{matchLabels: {{app: shop, version: {version}}}}}
@@ -38,22 +38,22 @@ spec:
 "
         )
     };
-    format!("{}---\n{}", version("v1"), version("v2"))
+    versions.map(version).join("---\n")
 }
 
 /// The example as it is shipped, with the stand-in as image and every step automatic.
-fn upgrade() -> String {
+pub(crate) fn upgrade() -> String {
     include_str!("../../deploy/examples/staged-upgrade.yaml")
         .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
         .replace("switch: Manual, retire: Manual", "switch: Automatic, retire: Automatic")
 }
 
-fn status() -> Result<Value, String> {
+pub(crate) fn status() -> Result<Value, String> {
     Ok(try_kubectl_json(&[&["get"], UPGRADE.as_slice()].concat())?["status"].clone())
 }
 
 /// Waits until the upgrade is over, well or not.
-fn ends_in(step: &str) -> Value {
+pub(crate) fn ends_in(step: &str) -> Value {
     wait_until(180, step, || {
         let status = status()?;
         if status["step"] == step { Ok(status) } else { Err(status.to_string()) }
@@ -61,7 +61,7 @@ fn ends_in(step: &str) -> Value {
 }
 
 /// One step a line, and how long production was read-only.
-fn tell(status: &Value) {
+pub(crate) fn tell(status: &Value) {
     for step in status["steps"].as_array().unwrap() {
         println!("{:>20} {} ms", text(step, "/name"), step["took"].as_i64().unwrap_or_default());
     }
@@ -79,7 +79,7 @@ fn behind_the_front() -> Vec<String> {
 #[ignore = "needs the lab"]
 fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
     let (_namespace, _healed, _) = ready_group();
-    apply(&applications());
+    apply(&applications(NAMESPACE, ["v1", "v2"]));
     let mut writer = Writer::start();
     apply(&upgrade());
     let status = ends_in("Succeeded");
@@ -97,7 +97,7 @@ fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
 #[ignore = "needs the lab"]
 fn a_script_that_fails_gives_production_its_writers_back_and_a_corrected_one_starts_over() {
     let (_namespace, _healed, _) = ready_group();
-    apply(&applications());
+    apply(&applications(NAMESPACE, ["v1", "v2"]));
     let mut writer = Writer::start();
     apply(&upgrade().replace("CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY);", "SELECT 1 / 0;"));
     let status = ends_in("RolledBack");
@@ -115,5 +115,8 @@ fn a_script_that_fails_gives_production_its_writers_back_and_a_corrected_one_sta
     println!("{} acknowledged on the old version, every one is on the new one", report["acknowledged"]);
     let moved = upgrade().replace("endpoint: shop-v2", "endpoint: shop-v3");
     let refused = try_apply(&moved).expect_err("an endpoint was changed");
-    assert!(refused.contains("spec.production, spec.stage and spec.traffic cannot be changed"), "{refused}");
+    assert!(
+        refused.contains("spec.production, spec.stage, spec.traffic and the slots of spec.geo cannot be changed"),
+        "{refused}"
+    );
 }

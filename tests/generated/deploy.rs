@@ -13,7 +13,7 @@ pub(super) fn examples() -> Vec<(String, Value)> {
     examples_of("AvailabilityGroup")
 }
 
-fn examples_of(kind: &str) -> Vec<(String, Value)> {
+pub(super) fn examples_of(kind: &str) -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples");
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -29,14 +29,14 @@ fn examples_of(kind: &str) -> Vec<(String, Value)> {
 #[test]
 fn every_example_is_accepted_by_the_schema_and_by_the_parser() {
     let examples = examples();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 7);
     for (name, example) in examples {
         assert_eq!(super::schema::refusals("availabilitygroups", &example, None), Vec::<String>::new(), "{name}");
         let parsed = quorate::api::parse(&serde_json::from_value(example).unwrap(), "quorate:dev");
         assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
     }
     let upgrades = examples_of("RollingUpgrade");
-    assert_eq!(upgrades.len(), 1);
+    assert_eq!(upgrades.len(), 2);
     for (name, example) in upgrades {
         assert_eq!(super::schema::refusals("rollingupgrades", &example, None), Vec::<String>::new(), "{name}");
         let parsed = quorate::api::parse_upgrade(&serde_json::from_value(example).unwrap());

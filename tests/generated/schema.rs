@@ -258,3 +258,28 @@ fn the_record_of_an_election_passes_through_the_api_unchanged() {
         assert!(known.get(field).is_some(), "status.election.{field} is not in the schema");
     }
 }
+
+#[test]
+fn groups_of_an_upgrade_have_names_of_their_own_and_stay_as_they_are() {
+    let (_, example) =
+        super::deploy::examples_of("RollingUpgrade").into_iter().find(|(name, _)| name.contains("regions")).unwrap();
+    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut object = example.clone();
+        change(&mut object["spec"]);
+        (refusals("rollingupgrades", &object, None), refusals("rollingupgrades", &object, Some(&example)))
+    };
+    for name in ["orders", "orders-v2", "orders-v2-dr"] {
+        let (new, _) = changed(&|spec| spec["geo"]["production"]["availabilityGroup"] = name.into());
+        assert!(new.iter().any(|why| why.contains("spec.geo must name two more groups")), "{name}: {new:?}");
+    }
+    let fixed = |(new, old): (Vec<String>, Vec<String>)| {
+        assert!(
+            new.is_empty() && old.iter().any(|why| why.contains("the slots of spec.geo cannot be changed")),
+            "{old:?}"
+        );
+    };
+    fixed(changed(&|spec| spec["geo"]["stage"]["endpoint"] = "other".into()));
+    fixed(changed(&|spec| drop(spec.as_object_mut().unwrap().remove("geo"))));
+    let (new, old) = changed(&|spec| spec["geo"]["requireDrBeforeSwitch"] = false.into());
+    assert_eq!((new, old), (vec![], vec![]));
+}

@@ -2,6 +2,7 @@
 //! in it (upgrade.md).
 
 mod faults;
+mod geo;
 
 use crate::{
     stage::{

@@ -7,7 +7,7 @@ use crate::{
     },
     model::{
         GroupName,
-        upgrade::{Approval, Script, Verification, Wish},
+        upgrade::{Approval, Geo, Place, Script, Verification, Wish},
     },
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -21,6 +21,7 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
         |value: Option<i32>, unless: i32| Duration::from_secs(value.unwrap_or(unless).max(0).unsigned_abs().into());
     let production = slot(&mut court, "spec.production", &spec.production);
     let stage = slot(&mut court, "spec.stage", &spec.stage);
+    let geo = spec.geo.as_ref().map(|wanted| geo(&mut court, object, wanted));
     differ(&mut court, spec);
     let wish = Wish {
         name: object.metadata.name.clone().unwrap_or_default(),
@@ -29,6 +30,11 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
         slots: match (production, stage) {
             (Some(production), Some(stage)) => [production, stage],
             _ => return Err(Refusals(court.0)),
+        },
+        geo: match geo {
+            Some(None) => return Err(Refusals(court.0)),
+            Some(geo) => geo,
+            None => None,
         },
         front: spec.traffic.service.clone(),
         script: match script(&mut court, &spec.script) {
@@ -73,6 +79,32 @@ fn slot(court: &mut Court, field: &str, slot: &UpgradeSlot) -> Option<(GroupName
             None
         }
     }
+}
+
+/// `None`: refused.
+fn geo(court: &mut Court, object: &RollingUpgrade, wanted: &spec::Geo) -> Option<Geo> {
+    let own = object.metadata.namespace.as_deref().unwrap_or_default();
+    let mut place = |field: &str, wanted: &spec::GeoSlot| {
+        let plain =
+            UpgradeSlot { availability_group: wanted.availability_group.clone(), endpoint: wanted.endpoint.clone() };
+        let (group, endpoint) = slot(court, field, &plain)?;
+        Some(Place { group, namespace: wanted.namespace.as_deref().unwrap_or(own).to_string(), endpoint })
+    };
+    let (production, stage) =
+        (place("spec.geo.production", &wanted.production), place("spec.geo.stage", &wanted.stage));
+    let all = [
+        &object.spec.production.availability_group,
+        &object.spec.stage.availability_group,
+        &wanted.production.availability_group,
+        &wanted.stage.availability_group,
+    ];
+    court.require(
+        all.iter().collect::<BTreeSet<_>>().len() == all.len(),
+        "spec.geo",
+        "must name two more groups, each with a name of its own, whatever namespace they are in",
+        "name the groups of the other region",
+    );
+    Some(Geo { production: production?, stage: stage?, required: wanted.require_dr_before_switch.unwrap_or(true) })
 }
 
 fn differ(court: &mut Court, spec: &spec::RollingUpgradeSpec) {

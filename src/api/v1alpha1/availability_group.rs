@@ -121,6 +121,10 @@ pub struct AvailabilityGroupSpec {
     /// Type and annotations of the Services for clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
+    /// Other namespaces whose `RollingUpgrade`s this group may take part in, as the copy in another region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 63)))]
+    pub upgrades_from: Vec<String>,
     /// Stops everything that the operator does, failover included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,

@@ -33,13 +33,17 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.production.endpoint != self.stage.endpoint").message("spec.stage.endpoint must be another Service than spec.production.endpoint: each version of the application has its own; name the one of the new version").field_path(".stage.endpoint"))]
 #[x_kube(validation = Rule::new("self.traffic.service != self.production.endpoint && self.traffic.service != self.stage.endpoint").message("spec.traffic.service must be another Service than the endpoints: users reach it, and its selector is copied from the endpoint that is online; choose another name").field_path(".traffic.service"))]
 #[x_kube(validation = Rule::new("has(self.script.configMap) != has(self.script.job)").message("spec.script must have exactly one of configMap and job: files that Quorate runs, or a Job of your own").field_path(".script"))]
-#[x_kube(validation = Rule::new("self.production == oldSelf.production && self.stage == oldSelf.stage && self.traffic == oldSelf.traffic").message("spec.production, spec.stage and spec.traffic cannot be changed: another attempt is made with the same ones; apply another RollingUpgrade"))]
+#[x_kube(validation = Rule::new("self.production == oldSelf.production && self.stage == oldSelf.stage && self.traffic == oldSelf.traffic && has(self.geo) == has(oldSelf.geo) && (!has(self.geo) || self.geo.production == oldSelf.geo.production && self.geo.stage == oldSelf.geo.stage)").message("spec.production, spec.stage, spec.traffic and the slots of spec.geo cannot be changed: another attempt is made with the same ones; apply another RollingUpgrade"))]
+#[x_kube(validation = Rule::new("!has(self.geo) || [self.production.availabilityGroup, self.stage.availabilityGroup, self.geo.production.availabilityGroup, self.geo.stage.availabilityGroup].all(one, [self.production.availabilityGroup, self.stage.availabilityGroup, self.geo.production.availabilityGroup, self.geo.stage.availabilityGroup].exists_one(other, other == one))").message("spec.geo must name two more groups, each with a name of its own, whatever namespace they are in: members of a distributed availability group go by name; name the groups of the other region").field_path(".geo"))]
 #[serde(rename_all = "camelCase")]
 pub struct RollingUpgradeSpec {
     /// What users use now.
     pub production: UpgradeSlot,
     /// What they will use.
     pub stage: UpgradeSlot,
+    /// Copies of both in another region. Without it there is one region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<Geo>,
     /// Where users come in.
     pub traffic: Traffic,
     /// What makes the stage's databases those of the new version.
@@ -70,6 +74,36 @@ pub struct UpgradeSlot {
     /// Its `AvailabilityGroup`, in the same namespace.
     #[schemars(length(min = 1, max = 40))]
     pub availability_group: String,
+    /// The Service of its application.
+    #[schemars(length(min = 1, max = 63))]
+    pub endpoint: String,
+}
+
+/// Copies of production and of the stage in another region.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Geo {
+    /// Follows production.
+    pub production: GeoSlot,
+    /// Follows the stage: what users use after the switch is as safe as what they use now.
+    pub stage: GeoSlot,
+    /// Whether users are switched only when the copy of the stage has all that the script did. True unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_dr_before_switch: Option<bool>,
+}
+
+/// One deployment of the application with its group, in another region.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GeoSlot {
+    /// Its `AvailabilityGroup`.
+    #[schemars(length(min = 1, max = 40))]
+    pub availability_group: String,
+    /// Namespace of group and Service; that of the `RollingUpgrade` unless said. A group of another namespace takes part only when its
+    /// `spec.upgradesFrom` names this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
     /// The Service of its application.
     #[schemars(length(min = 1, max = 63))]
     pub endpoint: String,

@@ -49,9 +49,9 @@ pub struct RollingUpgradeStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointStatus {
-    /// Name of its Service.
+    /// Name of its Service, with the namespace before it where that is another one.
     pub name: String,
-    /// Online or Offline.
+    /// Online, Standby (the front Service names it as the one to go to when this region is lost) or Offline.
     pub traffic: String,
     /// Pods of it that are ready, of all: `2/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,11 +7,14 @@ use crate::{
     api::{self, RollingUpgrade},
     controller::{Shared, instances::Task, objects::text, observe::upgrade_of},
     decide::upgrade::{
-        Act, Plan, Record, SqlStep, Which,
+        Act, Plan, Record, SqlStep,
         plan::{self, runner},
     },
     k8s,
-    model::{ActiveUpgrade, DatabaseName, LoginName, upgrade::Script},
+    model::{
+        self, ActiveUpgrade, LoginName,
+        upgrade::{Place, Script},
+    },
     resources::{self, PASSWORD, upgrade::ScriptRun},
     sql::{
         self, Error, Login, Secret,
@@ -101,9 +104,10 @@ impl Actor<'_> {
             return;
         }
         let batches = self.batches(step, hashes).await;
-        let slots = [&self.seen.production, &self.seen.stage].into_iter().flatten();
-        let instances =
-            slots.into_iter().find(|slot| slot.group.name == step.at().group).map(|slot| slot.instances.clone());
+        let at = step.at();
+        let mut slots = self.seen.slots.values();
+        let slot = slots.find(|slot| slot.group.name == at.group && slot.group.namespace == at.namespace);
+        let instances = slot.map(|slot| slot.instances.clone());
         let (whose, permits) = (step.at().replica.clone(), self.shared.permits.clone());
         let work = async move {
             let gone = || Error::Retry("its group is gone".into());
@@ -136,7 +140,7 @@ impl Actor<'_> {
 
     /// Password hashes of production's logins.
     async fn hashes(&self) -> Result<Hashes, Error> {
-        let production = self.seen.production.as_ref();
+        let production = self.seen.slots.get(&model::Slot::Production);
         let Some((slot, (primary, _))) = production.and_then(|slot| Some((slot, slot.group.primary()?))) else {
             return Err(Error::Retry("production's primary does not answer".into()));
         };
@@ -189,16 +193,16 @@ impl Actor<'_> {
     async fn kubernetes(&mut self, act: &Act) -> Result<(), k8s::Error> {
         match act {
             Act::Record(record) => self.record(record).await,
-            Act::Claim(which, upgrade) => self.claim(*which, upgrade.as_deref()).await,
-            Act::Lead { endpoint, selector } => {
-                let ports = self.seen.around.services.get(endpoint).map(|service| service.ports.clone());
+            Act::Claim(slot, upgrade) => self.claim(*slot, upgrade.as_deref()).await,
+            Act::Lead { endpoint, selector, standby } => {
+                let wish = &self.seen.wish;
+                let endpoint = self.seen.around.services.get(&(wish.namespace.clone(), endpoint.clone()));
+                let ports = endpoint.map(|service| service.ports.clone()).unwrap_or_default();
                 let selector = serde_json::to_value(selector).unwrap_or_default();
-                let service = resources::upgrade::front_service(&self.seen.wish, &selector, &ports.unwrap_or_default());
+                let service = resources::upgrade::front_service(wish, &selector, &ports, standby.as_deref());
                 self.shared.kube.apply(&service).await.map(drop)
             }
-            Act::RunScript { database, barrier, completion, hash } => {
-                self.run_script(database, barrier, completion, hash).await
-            }
+            Act::RunScript { .. } => self.run_script(act).await,
             Act::ForgetScript => {
                 let job = resources::upgrade::script_job_name(&self.seen.wish, self.attempt());
                 self.shared.kube.remove(&job).await.map(drop)
@@ -218,11 +222,11 @@ impl Actor<'_> {
     }
 
     /// A group says which upgrade it takes part in: nobody takes it from another one.
-    async fn claim(&self, which: Which, upgrade: Option<&ActiveUpgrade>) -> Result<(), k8s::Error> {
+    async fn claim(&self, slot: model::Slot, upgrade: Option<&ActiveUpgrade>) -> Result<(), k8s::Error> {
         let wish = &self.seen.wish;
-        let [(production, _), (stage, _)] = &wish.slots;
-        let name = if which == Which::Production { production } else { stage };
-        let Some(group) = self.shared.kube.group(&wish.namespace, name.as_str()).await? else {
+        let place = wish.places().into_iter().find(|(which, _)| *which == slot).map(|(_, place)| place);
+        let Some(Place { group: name, namespace, .. }) = place else { return Ok(()) };
+        let Some(group) = self.shared.kube.group(&namespace, name.as_str()).await? else {
             return Err(k8s::Error::Retry(format!("AvailabilityGroup {name} does not exist")));
         };
         let now = upgrade_of(&group);
@@ -236,17 +240,13 @@ impl Actor<'_> {
         self.shared.kube.upgrade(&group, &api::upgrade_to_merge(upgrade)).await.map(drop)
     }
 
-    async fn run_script(
-        &self,
-        database: &DatabaseName,
-        barrier: &str,
-        completion: &str,
-        hash: &str,
-    ) -> Result<(), k8s::Error> {
-        let Some(Slot { wish: stage, .. }) = &self.seen.stage else { return Ok(()) };
+    async fn run_script(&self, act: &Act) -> Result<(), k8s::Error> {
+        let Act::RunScript { database, barrier, completion, hash, link } = act else { return Ok(()) };
+        let Some(Slot { wish: stage, .. }) = self.seen.slots.get(&model::Slot::Stage) else { return Ok(()) };
         let (wish, attempt) = (&self.seen.wish, self.attempt());
         let login = runner(&plan::attempt(&wish.name, attempt));
-        let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash };
+        let link = link.as_ref();
+        let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash, link };
         let job = match &wish.script {
             Script::Files { config_map, .. } => resources::upgrade::script_job(&run, config_map),
             Script::Job(template) => resources::upgrade::own_job(&run, template),

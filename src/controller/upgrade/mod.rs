@@ -2,7 +2,7 @@
 //!
 //! | File | What it holds |
 //! |---|---|
-//! | `slot.rs` | one of its two groups: looks at every replica |
+//! | `slot.rs` | one of its groups: looks at every replica |
 //! | `see.rs` | everything one pass sees |
 //! | `act.rs` | the acts of a plan |
 //! | `told.rs` | what people read |
@@ -17,10 +17,10 @@ use crate::{
     api::{self, RollingUpgrade, v1alpha1::upgrade_status::RollingUpgradeStatus},
     decide::upgrade::{self, Observation, Plan, Reason, Record, Step, seen::Answer},
     k8s,
-    model::upgrade::Wish,
+    model::{Slot, upgrade::Wish},
 };
 use act::Running;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// Pause when there is nothing to decide by.
@@ -32,8 +32,7 @@ pub const SHORTEST: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub struct Memory {
     uid: Option<String>,
-    production: slot::Memory,
-    stage: slot::Memory,
+    slots: BTreeMap<Slot, slot::Memory>,
     around: Option<(Instant, see::Around)>,
     /// Answers to the queries of an attempt.
     answers: (u32, Vec<Answer>),

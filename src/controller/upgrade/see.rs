@@ -6,22 +6,28 @@ use crate::{
     decide::upgrade::{
         self, Observation, Record, Step,
         plan::{self, runner},
-        seen::{Answer, Endpoint, Front, Job, Script, Slot},
+        seen::{self, Answer, Endpoint, Front, Geo, Job, Script},
     },
     k8s::{
         Error,
         upgrade::{JobView, ServiceView},
     },
     model::{
-        DatabaseName,
+        DatabaseName, Slot,
         name::hash,
-        upgrade::{self as model, Verification, Wish},
+        upgrade::{self as model, Place, Verification, Wish},
     },
-    resources::{PASSWORD, upgrade::script_name},
+    resources::{
+        PASSWORD,
+        upgrade::{STANDBY, script_name},
+    },
     sql::{self, Secret, script},
 };
 use futures::future::join_all;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Age at which endpoints and script are read again while no step is about them.
@@ -32,8 +38,8 @@ const VERIFY: Duration = Duration::from_secs(30);
 /// What stands around the groups.
 #[derive(Clone)]
 pub struct Around {
-    /// Front and endpoints, by name.
-    pub services: BTreeMap<String, ServiceView>,
+    /// Front and endpoints, by namespace and name.
+    pub services: BTreeMap<(String, String), ServiceView>,
     /// The script as it is now.
     script: Script,
 }
@@ -42,10 +48,8 @@ pub struct Around {
 pub struct Seen {
     /// What the policy decides by.
     pub observation: Observation,
-    /// The old version's group.
-    pub production: Option<slot::Slot>,
-    /// The new one's.
-    pub stage: Option<slot::Slot>,
+    /// The groups that exist.
+    pub slots: BTreeMap<Slot, slot::Slot>,
     /// What stands around them.
     pub around: Around,
 }
@@ -60,28 +64,29 @@ impl std::ops::Deref for Seen {
 /// Looks at everything. Error: the API server does not answer.
 pub async fn see(shared: &Shared, wish: Wish, record: Option<Record>, memory: &mut Memory) -> Result<Seen, Error> {
     let databases = record.as_ref().map(|record| record.inputs.databases.clone()).unwrap_or_default();
-    let [(old, old_endpoint), (new, new_endpoint)] = wish.slots.clone();
-    let (production, stage) = tokio::join!(
-        slot::see(shared, &wish.namespace, &old, &databases, &mut memory.production),
-        slot::see(shared, &wish.namespace, &new, &databases, &mut memory.stage),
-    );
+    let places = wish.places();
+    let slots = slots(shared, &places, &databases, memory).await;
     let step = record.as_ref().map_or(Step::Preflight, |record| record.step);
     let around = around(shared, &wish, step, memory).await?;
     let job = match &record {
         Some(record) if step == Step::RunningScript => job(shared, &wish, record.attempt).await,
         _ => Job::Absent,
     };
-    let found = |slot: &Option<slot::Slot>| slot.as_ref().map(|slot| slot.group.clone());
-    let slot = |group: &crate::model::GroupName, slot: &Option<slot::Slot>, name: &str| Slot {
-        group: group.to_string(),
-        found: found(slot),
-        endpoint: endpoint(&around, name),
-    };
+    let mut all = places.iter().map(|(slot, place)| seen::Slot {
+        namespace: place.namespace.clone(),
+        group: place.group.to_string(),
+        found: slots.get(slot).map(|slot| slot.group.clone()),
+        endpoint: endpoint(&around, place),
+    });
+    let [production, stage] = [(); 2].map(|()| all.next().unwrap_or_default());
+    let geo = all.next().zip(all.next()).map(|(production, stage)| Geo { production, stage });
+    drop(all);
     let mut observation = Observation {
         at: shared.wall().as_millisecond(),
-        production: slot(&old, &production, &old_endpoint),
-        stage: slot(&new, &stage, &new_endpoint),
-        front: front(&around, &wish, [&old_endpoint, &new_endpoint]),
+        production,
+        stage,
+        geo,
+        front: front(&around, &wish),
         script: around.script.clone(),
         job,
         answers: Vec::new(),
@@ -91,12 +96,31 @@ pub async fn see(shared: &Shared, wish: Wish, record: Option<Record>, memory: &m
         wish,
     };
     if step == Step::Verifying {
-        observation.answers = answers(shared, &observation, stage.as_ref(), memory).await;
+        observation.answers = answers(shared, &observation, slots.get(&Slot::Stage), memory).await;
     }
     memory.quiet = if upgrade::is_quiet(&observation) { memory.quiet + 1 } else { 0 };
     memory.level = if upgrade::is_level(&observation) { memory.level + 1 } else { 0 };
     (observation.quiet, observation.level) = (memory.quiet, memory.level);
-    Ok(Seen { observation, production, stage, around })
+    Ok(Seen { observation, slots, around })
+}
+
+/// Looks at all groups at once.
+async fn slots(
+    shared: &Shared,
+    places: &[(Slot, Place)],
+    databases: &BTreeSet<DatabaseName>,
+    memory: &mut Memory,
+) -> BTreeMap<Slot, slot::Slot> {
+    let looks = places.iter().map(|(slot, place)| {
+        let mut memory = memory.slots.remove(slot).unwrap_or_default();
+        async move { (*slot, slot::see(shared, place, databases, &mut memory).await, memory) }
+    });
+    let mut found = BTreeMap::new();
+    for (slot, group, remembered) in join_all(looks.collect::<Vec<_>>()).await {
+        memory.slots.insert(slot, remembered);
+        found.extend(group.map(|group| (slot, group)));
+    }
+    found
 }
 
 /// Read in every pass of a step that is about it, now and then in others.
@@ -108,8 +132,15 @@ async fn around(shared: &Shared, wish: &Wish, step: Step, memory: &mut Memory) -
     if let Some((_, around)) = memory.around.as_ref().filter(|(at, _)| !about && at.elapsed() < AROUND) {
         return Ok(around.clone());
     }
-    let [(_, old), (_, new)] = &wish.slots;
-    let services = shared.kube.services_with_pods(&wish.namespace, &[&wish.front, old, new]).await?;
+    let mut names = BTreeMap::from([(wish.namespace.clone(), vec![wish.front.clone()])]);
+    for (_, place) in wish.places() {
+        names.entry(place.namespace).or_default().push(place.endpoint);
+    }
+    let mut services = BTreeMap::new();
+    for (namespace, names) in names {
+        let found = shared.kube.services_with_pods(&namespace, &names).await?;
+        services.extend(found.into_iter().map(|(name, service)| ((namespace.clone(), name), service)));
+    }
     let around = Around { services, script: script(shared, wish).await };
     memory.around = Some((Instant::now(), around.clone()));
     Ok(around)
@@ -148,33 +179,35 @@ fn flaw(template: &serde_json::Value) -> Option<&'static str> {
     }
 }
 
-fn endpoint(around: &Around, name: &str) -> Endpoint {
-    let service = around.services.get(name);
+fn endpoint(around: &Around, place: &Place) -> Endpoint {
+    let service = around.services.get(&(place.namespace.clone(), place.endpoint.clone()));
     let pods = |ready: bool| {
         let pods = service.into_iter().flat_map(|service| service.pods.values());
         u32::try_from(pods.filter(|is| **is || !ready).count()).unwrap_or(u32::MAX)
     };
     Endpoint {
-        name: name.to_string(),
+        name: place.endpoint.clone(),
         selector: service.map(|service| service.selector.clone()),
         ready: pods(true),
         pods: pods(false),
     }
 }
 
-fn front(around: &Around, wish: &Wish, endpoints: [&String; 2]) -> Option<Front> {
-    let service = around.services.get(&wish.front)?;
+fn front(around: &Around, wish: &Wish) -> Option<Front> {
+    let here = |name: &String| around.services.get(&(wish.namespace.clone(), name.clone()));
+    let service = here(&wish.front)?;
     let mut leads_to = BTreeMap::new();
     for pod in service.pods.iter().filter(|(_, ready)| **ready).map(|(pod, _)| pod) {
-        let whose = endpoints
-            .into_iter()
-            .find(|name| around.services.get(*name).is_some_and(|endpoint| endpoint.pods.contains_key(pod)));
+        let endpoints = wish.slots.iter().map(|(_, endpoint)| endpoint);
+        let mut whose = endpoints.filter(|name| here(name).is_some_and(|endpoint| endpoint.pods.contains_key(pod)));
+        let whose = whose.next();
         *leads_to.entry(whose.cloned().unwrap_or_default()).or_insert(0) += 1;
     }
     let label = |name: &str| service.labels.get(name).map(String::as_str);
     let ours =
         label("app.kubernetes.io/managed-by") == Some("quorate") && label(crate::resources::upgrade::UPGRADE).is_some();
-    Some(Front { selector: service.selector.clone(), ours, leads_to })
+    let standby = service.annotations.get(STANDBY).cloned();
+    Some(Front { selector: service.selector.clone(), standby, ours, leads_to })
 }
 
 async fn job(shared: &Shared, wish: &Wish, attempt: u32) -> Job {

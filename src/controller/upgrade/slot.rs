@@ -1,4 +1,4 @@
-//! One of the two groups of an upgrade: the object as the watch saw it, and a look at every replica.
+//! One of the groups of an upgrade: the object as the watch saw it, and a look at every replica.
 
 use crate::{
     api::{self, AvailabilityGroup},
@@ -14,7 +14,7 @@ use crate::{
         self,
         upgrade::{Facts, seen::Group},
     },
-    model::{self, DatabaseName, GroupName, ReplicaName},
+    model::{self, DatabaseName, ReplicaName, upgrade::Place},
     resources::READABLE,
     sql::{Error, Login, statement::PROGRAM, upgrade::Look},
 };
@@ -52,12 +52,11 @@ pub struct Slot {
 /// Looks at a group. `None`: it does not exist, or its spec cannot be read.
 pub async fn see(
     shared: &Shared,
-    namespace: &str,
-    name: &GroupName,
+    place: &Place,
     databases: &BTreeSet<DatabaseName>,
     memory: &mut Memory,
 ) -> Option<Slot> {
-    let guarded = shared.stores.group(&(namespace.to_string(), name.to_string()))?;
+    let guarded = shared.stores.group(&(place.namespace.clone(), place.group.to_string()))?;
     let Guarded { 0: Ok(object) } = &*guarded else { return None };
     let wish = Arc::new(api::parse(object, &shared.prepare_image).ok()?);
     if memory.group.uid != object.metadata.uid {
@@ -70,12 +69,13 @@ pub async fn see(
     let selector = sight.read_write.as_ref().and_then(|service| service.spec.as_ref()?.selector.clone());
     let (ready, message) = readiness(object);
     let group = Group {
-        name: name.clone(),
-        namespace: namespace.to_string(),
+        name: place.group.clone(),
+        namespace: place.namespace.clone(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         ready,
         message,
         databases: wish.databases.len(),
+        upgrades_from: object.spec.upgrades_from.clone(),
         secondary_connections: wish.secondary_connections,
         upgrade: upgrade_of(object),
         replicas: wish.replicas.clone(),

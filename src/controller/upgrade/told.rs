@@ -7,11 +7,9 @@ use crate::{
         v1alpha1::upgrade_status::{CopyStatus, EndpointStatus, ReadOnlyStatus, RollingUpgradeStatus, StepStatus},
     },
     decide::upgrade::{
-        Observation, Plan, Reason, Record, Step, link_name,
-        observation::LinkDatabase,
-        seen::{Endpoint, Slot},
+        Observation, Plan, Reason, Record, Step, link_name, observation::LinkDatabase, protected, seen::Slot,
     },
-    model::DatabaseName,
+    model::{DatabaseName, FenceState},
 };
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -77,10 +75,16 @@ fn conditions(
     let stalled = step == Step::RolledBack || step == Step::Preflight && reason == Reason::PreflightFailed;
     all.extend(stalled.then(|| made("Stalled", true)));
     let Some(record) = record else { return all };
-    let fenced = record.read_only_since.is_some() && (switched || record.read_only_until.is_none());
+    let claim = seen.production.found.as_ref().and_then(|group| group.claim(&seen.wish.uid));
+    let kept = claim.and_then(|claim| claim.fence.as_ref()).is_some_and(|fence| fence.state == FenceState::Kept);
+    let fenced = kept || record.read_only_since.is_some() && (switched || record.read_only_until.is_none());
     all.push(made("ProductionReadOnly", fenced));
     all.push(made("StageSynchronized", seen.level > 0 || record.terminating));
     all.push(made("RollbackPossible", !record.switching && !step.is_last()));
+    let protected = protected(seen, record);
+    all.extend(
+        protected.map(|(is, why)| condition("DrProtected", word(is), if is { "Follows" } else { "Behind" }, &why)),
+    );
     all.push(made("SafeToRetire", matches!(step, Step::Retiring | Step::Succeeded)));
     all.extend(step.is_last().then(|| made("Succeeded", step == Step::Succeeded)));
     all
@@ -90,18 +94,27 @@ fn conditions(
 fn online(seen: &Observation) -> Option<String> {
     let front = seen.front.as_ref().filter(|front| front.ours)?;
     let leads = |slot: &&Slot| slot.endpoint.selector.as_ref() == Some(&front.selector);
+    // Services of another namespace select no pods of this one, whatever labels they name.
     let slots = [&seen.production, &seen.stage];
     slots.into_iter().find(leads).map(|slot| slot.endpoint.name.clone())
 }
 
 fn endpoints(seen: &Observation) -> Vec<EndpointStatus> {
-    let online = online(seen);
-    let line = |endpoint: &Endpoint| EndpointStatus {
-        name: endpoint.name.clone(),
-        traffic: if online.as_ref() == Some(&endpoint.name) { "Online" } else { "Offline" }.into(),
-        ready: endpoint.selector.as_ref().map(|_| format!("{}/{}", endpoint.ready, endpoint.pods)),
+    let (online, standby) = (online(seen), seen.front.as_ref().and_then(|front| front.standby.clone()));
+    let line = |slot: &Slot| {
+        let (endpoint, elsewhere) = (&slot.endpoint, slot.namespace != seen.wish.namespace);
+        let traffic = match &online {
+            Some(name) if *name == endpoint.name && !elsewhere => "Online",
+            _ if standby == Some(slot.address()) => "Standby",
+            _ => "Offline",
+        };
+        EndpointStatus {
+            name: if elsewhere { slot.address() } else { endpoint.name.clone() },
+            traffic: traffic.into(),
+            ready: endpoint.selector.as_ref().map(|_| format!("{}/{}", endpoint.ready, endpoint.pods)),
+        }
     };
-    vec![line(&seen.production.endpoint), line(&seen.stage.endpoint)]
+    seen.slots().map(|(_, slot)| line(slot)).collect()
 }
 
 /// Names of the parts of the read-only time (upgrade.md, invariant 5).

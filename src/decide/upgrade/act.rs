@@ -1,7 +1,7 @@
 //! What one pass over an upgrade does, and why.
 
 use super::{Reason, Record, SqlStep, Step};
-use crate::model::{ActiveUpgrade, DatabaseName};
+use crate::model::{ActiveUpgrade, DatabaseName, GroupName, Slot};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,22 +20,13 @@ pub struct Plan {
     pub recheck: Duration,
 }
 
-/// Which of the two groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Which {
-    /// The old version's.
-    Production,
-    /// The new version's.
-    Stage,
-}
-
 /// One effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Act {
     /// Write the record, by compare-and-swap against the object as it was read in this pass.
     Record(Box<Record>),
     /// Write `status.upgrade` of a group, by compare-and-swap. `None`: it takes part in nothing.
-    Claim(Which, Option<Box<ActiveUpgrade>>),
+    Claim(Slot, Option<Box<ActiveUpgrade>>),
     /// Tell an instance.
     Sql(SqlStep),
     /// Point the front Service at what an endpoint selects; it is made when it is not there.
@@ -44,6 +35,8 @@ pub enum Act {
         endpoint: String,
         /// What it selects.
         selector: BTreeMap<String, String>,
+        /// The endpoint to go to when this region is lost, `namespace/name`. It is named in the same write.
+        standby: Option<String>,
     },
     /// Make the Job that runs the script, with a Secret for its login.
     RunScript {
@@ -55,6 +48,8 @@ pub enum Act {
         completion: String,
         /// Hash of the script.
         hash: String,
+        /// The link that the stage leads: beside it there must be none.
+        link: Option<GroupName>,
     },
     /// Delete the Job and the Secret of this attempt.
     ForgetScript,

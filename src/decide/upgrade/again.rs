@@ -1,7 +1,7 @@
 //! Another attempt after one that went back: what that one left on the stage goes, then everything begins anew.
 
 use super::{
-    Act, DropAs, Facts, Observation, Plan, Reason, Record, SqlStep, Step, at, freeze, link_name,
+    Act, DropAs, Facts, Observation, Plan, Reason, Record, SqlStep, Step, at, chain_name, freeze, link_name,
     preflight::preflight,
     seen::{Group, Script},
 };
@@ -21,16 +21,27 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
         return None;
     }
     let (production, stage) = (seen.production.found.as_ref()?, seen.stage.found.as_ref()?);
+    let copy = seen.geo.as_ref().and_then(|geo| geo.stage.found.as_ref());
     // Only what this upgrade has brought there is its to take away.
-    let ours = stage.claim(&seen.wish.uid).is_some();
-    let link = link_name(&seen.wish.uid);
-    let left = [left(production, &link, &BTreeSet::new()), left(stage, &link, &record.inputs.databases)].concat();
-    if !ours || left.is_empty() {
+    let ours = |group: &&Group| group.claim(&seen.wish.uid).is_some();
+    let [link, chain] = [link_name(&seen.wish.uid), chain_name(&seen.wish.uid)];
+    let mut all = left(production, &link, &BTreeSet::new());
+    for group in [Some(stage), copy].into_iter().flatten().filter(ours) {
+        all.extend(left(group, &link, &record.inputs.databases));
+        all.extend(left(group, &chain, &BTreeSet::new()));
+    }
+    if !ours(&stage) || all.is_empty() {
         return Some(preflight(seen, record.attempt + 1));
     }
     let mut acts = freeze::drops(production, &link);
-    acts.extend(empties(seen, stage, &link, record));
-    let mut message = format!("attempt {}: still there is {}", record.attempt + 1, left.join(", "));
+    acts.extend(freeze::drops(stage, &chain));
+    if let Some(copy) = copy.filter(|_| acts.is_empty()).filter(ours) {
+        acts.extend(empties(seen, copy, &chain, record));
+    }
+    if acts.is_empty() {
+        acts.extend(empties(seen, stage, &link, record));
+    }
+    let mut message = format!("attempt {}: still there is {}", record.attempt + 1, all.join(", "));
     if acts.is_empty() {
         message
             .push_str("; its primary does not answer, or it has no mark of this upgrade: drop it when nobody needs it");

@@ -1,11 +1,14 @@
 //! RollingBack: production gets its writers back first of all; it needs no stage, no Job, no answer of anybody else.
 
-use super::{Act, Failure, Plan, Reason, Record, SqlStep, Step, View, Which, at, freeze, release};
+use super::{Act, Failure, Plan, Reason, Record, SqlStep, Step, View, at, freeze, geo, release};
 use crate::model::{FenceState, Slot};
 
 /// What sends an upgrade back whatever it does.
 pub fn must(view: &View<'_>) -> Option<Plan> {
     let record = view.record;
+    if let Some(plan) = geo::lost(view) {
+        return Some(plan);
+    }
     if record.step == Step::RollingBack || record.switching || record.step > Step::Switching {
         return None;
     }
@@ -18,15 +21,35 @@ pub fn must(view: &View<'_>) -> Option<Plan> {
         return Some(give_up(view, Reason::ReadOnlyTooLong, message));
     }
     let same = view.production.uid == record.inputs.production && view.stage.uid == record.inputs.stage;
-    (!same).then(|| give_up(view, Reason::StageLost, "a group was deleted and applied again".into()))
+    (!same).then(|| give_up(view, Reason::StageLost, "a group was deleted, or applied again".into()))
 }
 
 /// Records why, then opens production at once.
 pub fn give_up(view: &View<'_>, reason: Reason, message: String) -> Plan {
-    let failure = Failure { step: view.record.step, reason, message: message.clone() };
-    let record = Record { failure: Some(failure), ..view.record.to(Step::RollingBack, view.seen.at) };
+    let record = failed(view, Step::RollingBack, reason, &message);
     let opens = opens(view);
     view.write(record, reason, message.clone()).wave([Act::Announce(reason, message)]).wave(opens)
+}
+
+/// Records why, and that it is over at once: production is elsewhere, and what is left of it here keeps its fence when it
+/// has one.
+pub fn lose(view: &View<'_>, reason: Reason, message: String, fenced: bool) -> Plan {
+    let until = view.record.read_only_since.map(|_| view.record.read_only_until.unwrap_or(view.seen.at));
+    let record = Record { read_only_until: until, ..failed(view, Step::RolledBack, reason, &message) };
+    let production = if fenced { view.claim(FenceState::Kept) } else { Act::Claim(Slot::Production, None) };
+    let copies = geo::groups(view).filter(|(slot, _)| *slot == Slot::ProductionDr);
+    let releases = copies.map(|(slot, _)| Act::Claim(slot, None));
+    // The fence first: once this is over nobody looks after it.
+    Plan::new(record.step, reason, message.clone())
+        .wave(releases.chain([production]))
+        .wave([Act::Record(Box::new(record))])
+        .wave([Act::Announce(reason, message)])
+        .recheck(std::time::Duration::ZERO)
+}
+
+fn failed(view: &View<'_>, step: Step, reason: Reason, message: &str) -> Record {
+    let failure = Failure { step: view.record.step, reason, message: message.to_string() };
+    Record { failure: Some(failure), ..view.record.to(step, view.seen.at) }
 }
 
 /// The fence goes. One that was only prepared kept nobody out, so that no reader has to connect again.
@@ -35,9 +58,7 @@ fn opens(view: &View<'_>) -> Option<Act> {
     let fence = ours.fence.as_ref()?;
     match fence.state {
         FenceState::Lifted => None,
-        FenceState::Prepared => {
-            Some(Act::Claim(Which::Production, Some(Box::new(view.active(Slot::Production, None)))))
-        }
+        FenceState::Prepared => Some(Act::Claim(Slot::Production, Some(Box::new(view.active(Slot::Production, None))))),
         FenceState::On | FenceState::Kept => Some(view.claim(FenceState::Lifted)),
     }
 }
@@ -53,7 +74,8 @@ pub fn roll(view: &View<'_>) -> Plan {
     if let (Some(front), Some(selector)) = (view.seen.front.as_ref().filter(|front| front.ours), &endpoint.selector)
         && front.selector != *selector
     {
-        acts.push(Act::Lead { endpoint: endpoint.name.clone(), selector: selector.clone() });
+        let standby = geo::standby(view.seen, Slot::Production);
+        acts.push(Act::Lead { endpoint: endpoint.name.clone(), selector: selector.clone(), standby });
     }
     let drops = freeze::drops(view.production, &view.link());
     acts.extend(drops);
@@ -67,9 +89,12 @@ pub fn roll(view: &View<'_>) -> Plan {
     if !acts.is_empty() || view.production.facts.is_empty() {
         return view.wait(Reason::RollingBack, "the link is cut on production").wave(acts).recheck(super::SOON);
     }
-    if ours.is_some() {
-        let release = Act::Claim(Which::Production, None);
-        return view.wait(Reason::RollingBack, "production takes part no more").wave([release]).recheck(super::SOON);
+    let copies = geo::groups(view).filter(|(slot, _)| *slot == Slot::ProductionDr);
+    let claimed = copies.chain([(Slot::Production, view.production)]);
+    let claimed = claimed.filter(|(_, group)| group.claim(&view.seen.wish.uid).is_some());
+    let releases: Vec<_> = claimed.map(|(slot, _)| Act::Claim(slot, None)).collect();
+    if !releases.is_empty() {
+        return view.wait(Reason::RollingBack, "production takes part no more").wave(releases).recheck(super::SOON);
     }
     let drop = view.stage.primary().map(|(primary, _)| {
         Act::Sql(SqlStep::DropRunner {

@@ -3,6 +3,7 @@
 use super::{
     Act, DropAs, Facts, Mark, Observation, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
+    geo,
     observation::{LinkDatabase, LinkFacts, Session},
     seen::Group,
 };
@@ -132,6 +133,9 @@ pub fn synchronize(view: &View<'_>) -> Plan {
             .collect();
         return view.wait(Reason::Synchronizing, format!("waiting for {} to be level on both sides", list(&behind)));
     }
+    if let Some(waits) = geo::lacks_barrier(view) {
+        return view.wait(Reason::Synchronizing, waits);
+    }
     let last = |name: &DatabaseName| Some((name.clone(), own.databases.get(name)?.own.as_ref()?.committed?));
     let barrier: BTreeMap<_, _> = view.record.inputs.databases.iter().filter_map(last).collect();
     if barrier.len() < view.record.inputs.databases.len() {
@@ -179,7 +183,7 @@ pub fn terminate(view: &View<'_>) -> Plan {
         return view.wait(Reason::Terminating, format!("waiting for the databases of {forwarder} to open"));
     }
     // A commit quorum keeps the promoted databases closed (988) until its secondaries follow.
-    let resumes = resumes(view, its);
+    let resumes = resumes(view.stage, its);
     if !resumes.is_empty() {
         return view.wait(Reason::Terminating, "the secondaries of the stage go on").wave(resumes);
     }
@@ -234,15 +238,15 @@ pub fn drops_as(group: &Group, link: &GroupName, primary: DropAs) -> Vec<Act> {
     leading.into_iter().map(|(name, _)| drop(name, primary)).collect()
 }
 
-/// Copies on answering secondaries of the stage that its promotion left suspended.
-fn resumes(view: &View<'_>, its: &Facts) -> Vec<Act> {
+/// Copies on answering secondaries of a group that a promotion left suspended.
+pub fn resumes(group: &Group, its: &Facts) -> Vec<Act> {
     let members = its.group.iter().flat_map(|group| &group.members);
     let mut acts = Vec::new();
-    for (name, member) in members.filter(|(name, _)| view.stage.facts.contains_key(*name)) {
+    for (name, member) in members.filter(|(name, _)| group.facts.contains_key(*name)) {
         for (database, _) in member.databases.iter().filter(|(_, copy)| copy.suspended) {
             acts.push(Act::Sql(SqlStep::Resume {
-                at: at(view.stage, name),
-                group: view.stage.name.clone(),
+                at: at(group, name),
+                group: group.name.clone(),
                 database: database.clone(),
             }));
         }

@@ -7,12 +7,14 @@
 //! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
 //! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
 //! | `back.rs` | RollingBack: production gets its writers back |
+//! | `geo.rs` | what copies in another region add to each step |
 //! | `again.rs` | RolledBack, and something was corrected: the stage is emptied for another attempt |
 
 mod act;
 mod again;
 mod back;
 mod freeze;
+mod geo;
 pub mod observation;
 pub mod plan;
 mod preflight;
@@ -22,8 +24,9 @@ mod record;
 mod release;
 pub mod seen;
 
-pub use act::{Act, Plan, Which};
+pub use act::{Act, Plan};
 pub use freeze::{is_level, is_quiet};
+pub use geo::{chain_name, protected};
 pub use observation::Facts;
 pub use plan::{DropAs, Instance, Mark, Side, SqlStep};
 pub use reason::Reason;
@@ -48,28 +51,39 @@ pub fn decide(seen: &Observation) -> Plan {
     if record.step.is_last() {
         return over(seen, record);
     }
-    let (Some(production), Some(stage)) = (&seen.production.found, &seen.stage.found) else {
+    // To go back takes production alone.
+    let goes_back = record.step == Step::RollingBack || record.step.is_read_only() || seen.wish.abort;
+    let [_, (stage_name, _)] = &seen.wish.slots;
+    let absent = Group::absent(stage_name.clone(), seen.wish.namespace.clone());
+    let stage = seen.stage.found.as_ref().or(goes_back.then_some(&absent));
+    let (Some(production), Some(stage)) = (&seen.production.found, stage) else {
         return groups_missing(seen, record);
     };
     let view = View { seen, record, production, stage };
     if let Some(plan) = latch(&view).or_else(|| back::must(&view)) {
         return plan;
     }
-    match record.step {
-        Step::Preflight | Step::PreparingStage => prepare::link(&view),
-        Step::Seeding => prepare::seed(&view),
-        Step::EndpointsOffline => prepare::endpoints(&view),
-        Step::ReadyForUpgrade => prepare::ready(&view),
-        Step::ReadOnly => freeze::fence(&view),
-        Step::Synchronizing => freeze::synchronize(&view),
-        Step::Terminating => freeze::terminate(&view),
-        Step::RunningScript => release::run(&view),
-        Step::Verifying => release::verify(&view),
-        Step::Switching => release::switch(&view),
-        Step::Soaking => release::soak(&view),
-        Step::Retiring => release::retire(&view),
-        Step::RollingBack => back::roll(&view),
-        Step::Succeeded | Step::RolledBack => over(seen, record),
+    let plan = step(&view);
+    // What the promotion left suspended behind it goes on, whatever else is done.
+    if record.terminating && record.step != Step::RollingBack { plan.wave(geo::resumes(&view)) } else { plan }
+}
+
+fn step(view: &View<'_>) -> Plan {
+    match view.record.step {
+        Step::Preflight | Step::PreparingStage => prepare::link(view),
+        Step::Seeding => prepare::seed(view),
+        Step::EndpointsOffline => prepare::endpoints(view),
+        Step::ReadyForUpgrade => prepare::ready(view),
+        Step::ReadOnly => freeze::fence(view),
+        Step::Synchronizing => freeze::synchronize(view),
+        Step::Terminating => freeze::terminate(view),
+        Step::RunningScript => release::run(view),
+        Step::Verifying => release::verify(view),
+        Step::Switching => release::switch(view),
+        Step::Soaking => release::soak(view),
+        Step::Retiring => release::retire(view),
+        Step::RollingBack => back::roll(view),
+        Step::Succeeded | Step::RolledBack => over(view.seen, view.record),
     }
 }
 
@@ -116,7 +130,7 @@ impl View<'_> {
     /// What production is asked for, with this fence.
     fn claim(&self, state: FenceState) -> Act {
         let fence = self.fence(state);
-        Act::Claim(Which::Production, Some(Box::new(self.active(Slot::Production, Some(fence)))))
+        Act::Claim(Slot::Production, Some(Box::new(self.active(Slot::Production, Some(fence)))))
     }
 
     fn active(&self, slot: Slot, fence: Option<Fence>) -> ActiveUpgrade {
@@ -201,6 +215,7 @@ fn over(seen: &Observation, record: &Record) -> Plan {
     let message = match &record.failure {
         Some(failure) => {
             let next = match &seen.script {
+                _ if failure.reason == Reason::RegionLost => "see docs/upgrades.md, \"A region is lost\"".into(),
                 _ if seen.wish.abort => "while spec.abort is true no other attempt begins".into(),
                 seen::Script::Wrong(why) => format!("no other attempt begins: spec.script: {why}"),
                 _ => AGAIN.to_string(),
@@ -209,7 +224,11 @@ fn over(seen: &Observation, record: &Record) -> Plan {
         }
         None => format!("users are on {}", seen.stage.endpoint.name),
     };
-    let reason = if record.step == Step::Succeeded { Reason::Retired } else { Reason::RolledBack };
+    let reason = match &record.failure {
+        Some(failure) if failure.reason == Reason::RegionLost => Reason::RegionLost,
+        Some(_) => Reason::RolledBack,
+        None => Reason::Retired,
+    };
     // Replicas that were away still have the definition of the link.
     let groups = [&seen.production, &seen.stage].into_iter().filter_map(|slot| slot.found.as_ref());
     let groups = groups.take(if record.step == Step::Succeeded { 2 } else { 1 });

@@ -1,10 +1,10 @@
 //! Preflight: queries only, and everything that is missing in one answer, each with its remedy.
 
 use super::{
-    Act, Facts, Inputs, Observation, Plan, Reason, Record, Step,
+    Act, Facts, Inputs, Observation, Plan, Reason, Record, Step, geo,
     seen::{Group, Script, Slot},
 };
-use crate::model::{DatabaseName, LoginName, ReplicaName, SecondaryConnections};
+use crate::model::{self, DatabaseName, LoginName, ReplicaName, SecondaryConnections};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Editions with distributed availability groups: Enterprise, Developer, Evaluation (SQL Server docs, "Distributed
@@ -50,7 +50,7 @@ pub fn databases(production: &Group) -> BTreeSet<DatabaseName> {
 
 /// Another upgrade has one of the groups.
 fn busy(seen: &Observation) -> Option<String> {
-    let groups = [&seen.production, &seen.stage].into_iter().filter_map(|slot| slot.found.as_ref());
+    let groups = seen.slots().filter_map(|(_, slot)| slot.found.as_ref());
     let mut others = groups.filter_map(|group| {
         let upgrade = group.upgrade.as_ref().filter(|upgrade| upgrade.uid != seen.wish.uid)?;
         Some(format!(
@@ -64,15 +64,18 @@ fn busy(seen: &Observation) -> Option<String> {
 /// Everything that is missing, each with its remedy.
 fn problems(seen: &Observation) -> Vec<String> {
     let mut problems = Vec::new();
-    for (slot, field) in [(&seen.production, "spec.production"), (&seen.stage, "spec.stage")] {
+    for (which, slot) in seen.slots() {
+        let field = field(which);
         problems.extend(slot_problems(slot, field));
+        let (Some(production), Some(group)) = (&seen.production.found, &slot.found) else { continue };
+        problems.extend(edition_problems(group));
+        match which {
+            model::Slot::Production => problems.extend(production_problems(group)),
+            model::Slot::ProductionDr if geo::is_linked(production, group) => {}
+            _ => problems.extend(copy_problems(production, group, field)),
+        }
     }
-    if let Some(production) = &seen.production.found {
-        problems.extend(production_problems(production));
-    }
-    if let (Some(production), Some(stage)) = (&seen.production.found, &seen.stage.found) {
-        problems.extend(stage_problems(production, stage));
-    }
+    problems.extend(geo::problems(seen));
     if let (Some(old), Some(new)) = (&seen.production.endpoint.selector, &seen.stage.endpoint.selector)
         && !old.is_empty()
         && old == new
@@ -94,12 +97,22 @@ fn problems(seen: &Observation) -> Vec<String> {
     problems
 }
 
+/// Where the spec names a slot.
+fn field(slot: model::Slot) -> &'static str {
+    match slot {
+        model::Slot::Production => "spec.production",
+        model::Slot::Stage => "spec.stage",
+        model::Slot::ProductionDr => "spec.geo.production",
+        model::Slot::StageDr => "spec.geo.stage",
+    }
+}
+
 fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
     let mut problems = Vec::new();
     match &slot.found {
         None => problems.push(format!(
-            "{field}.availabilityGroup: AvailabilityGroup {} does not exist in this namespace; apply it",
-            slot.group
+            "{field}.availabilityGroup: AvailabilityGroup {} does not exist in namespace {}; apply it",
+            slot.group, slot.namespace
         )),
         Some(group) if !group.ready => {
             problems.push(format!("{field}.availabilityGroup: {} is not ready: {}; wait", slot.group, group.message));
@@ -112,8 +125,8 @@ fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
     }
     match &slot.endpoint.selector {
         None => problems.push(format!(
-            "{field}.endpoint: Service {} does not exist in this namespace; apply it",
-            slot.endpoint.name
+            "{field}.endpoint: Service {} does not exist in namespace {}; apply it",
+            slot.endpoint.name, slot.namespace
         )),
         Some(selector) if selector.is_empty() => problems
             .push(format!("{field}.endpoint: Service {} selects nothing; give it a selector", slot.endpoint.name)),
@@ -152,57 +165,57 @@ fn production_problems(group: &Group) -> Vec<String> {
     problems
 }
 
-fn stage_problems(production: &Group, stage: &Group) -> Vec<String> {
+/// A group that gets production's databases.
+fn copy_problems(production: &Group, copy: &Group, field: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    if stage.databases > 0 {
+    if copy.databases > 0 {
         problems.push(format!(
-            "spec.stage.availabilityGroup: {} has databases in its spec, and gets production's; remove spec.databases there",
-            stage.name
+            "{field}.availabilityGroup: {} has databases in its spec, and gets production's; remove spec.databases there",
+            copy.name
         ));
     }
     let major = |facts: &Facts| facts.server.version.split('.').next().unwrap_or_default().to_string();
     let of = |group: &Group| group.primary().map(|(_, facts)| major(facts));
-    if let (Some(old), Some(new)) = (of(production), of(stage))
+    if let (Some(old), Some(new)) = (of(production), of(copy))
         && old != new
     {
         problems.push(format!(
-            "spec.stage.availabilityGroup: {} runs version {new} and production version {old}; automatic seeding needs the same (946); set the same image",
-            stage.name
+            "{field}.availabilityGroup: {} runs version {new} and production version {old}; automatic seeding needs the same (946); set the same image",
+            copy.name
         ));
     }
-    for group in [production, stage] {
-        for (name, facts) in
-            group.facts.iter().filter(|(name, _)| group.replicas.get(*name).is_some_and(|m| m.holds_data()))
-        {
-            if facts.server.engine_edition != ENTERPRISE {
-                problems.push(format!(
-                    "{name} is of edition {}, which has no distributed availability groups; use Enterprise or Developer",
-                    facts.server.edition
-                ));
-            }
-        }
-    }
-    problems.extend(other_logins(production, stage));
-    let foreign = stage.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
+    problems.extend(other_logins(production, copy));
+    let foreign = copy.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
     for (name, database) in foreign {
-        problems.push(format!(
-            "{name} of the stage has a database {database} already; drop it there, the stage gets production's"
-        ));
+        problems
+            .push(format!("{field}: {name} has a database {database} already; drop it there, it gets production's"));
     }
     problems
 }
 
+fn edition_problems(group: &Group) -> Vec<String> {
+    let with_data = group.with_data().filter_map(|name| Some((name, group.facts.get(name)?)));
+    let other = with_data.filter(|(_, facts)| facts.server.engine_edition != ENTERPRISE);
+    let sentence = |(name, facts): (&ReplicaName, &Facts)| {
+        let edition = &facts.server.edition;
+        format!(
+            "{name} is of edition {edition}, which has no distributed availability groups; use Enterprise or Developer"
+        )
+    };
+    other.map(sentence).collect()
+}
+
 /// Logins that could not be carried over, since users of the copied databases are bound to production's SID.
-fn other_logins(production: &Group, stage: &Group) -> Vec<String> {
+fn other_logins(production: &Group, copy: &Group) -> Vec<String> {
     let Some((_, own)) = production.primary() else { return Vec::new() };
     let theirs =
-        stage.facts.iter().flat_map(|(name, facts)| facts.logins.iter().map(move |(login, it)| (name, login, it)));
+        copy.facts.iter().flat_map(|(name, facts)| facts.logins.iter().map(move |(login, it)| (name, login, it)));
     let other = theirs.filter(|(_, login, it)| own.logins.get(*login).is_some_and(|known| known.sid != it.sid));
     let sentence = |(name, login, _): (&ReplicaName, &LoginName, _)| {
         format!(
-            "login {login} on {name} of the stage has another SID than on production; take it out of spec.logins of \
+            "login {login} on {name} has another SID than on production; take it out of spec.logins of \
              AvailabilityGroup {} and drop it there, production's is carried over",
-            stage.name
+            copy.name
         )
     };
     other.map(sentence).collect()

@@ -1,16 +1,13 @@
 //! PreparingStage to ReadyForUpgrade: everything that may take long, while production serves as before.
 
 use super::{
-    Act, Facts, Inputs, Plan, Reason, Record, SqlStep, Step, View, Which, at,
+    Act, Facts, Inputs, Plan, Reason, Record, SqlStep, Step, View, at, geo,
     observation::{Seeding, trust_of},
     preflight::databases,
     seen::{Group, Script},
     side,
 };
-use crate::{
-    decide::observation::SYNCHRONIZED,
-    model::{DatabaseName, FenceState, Mode, Slot as Role, upgrade::Approval},
-};
+use crate::model::{DatabaseName, FenceState, GroupName, Mode, ReplicaName, Slot, upgrade::Approval};
 
 /// Log that may be in use while the stage holds it, in percent (upgrade.md, step 3).
 const LOG_LIMIT: i64 = 70;
@@ -26,31 +23,17 @@ pub fn link(view: &View<'_>) -> Plan {
     let waits = |message: &str| view.wait(Reason::Linking, message);
     let claims = claims(view);
     if !claims.is_empty() {
-        return waits("both groups are told that they take part").wave(claims).recheck(super::SOON);
+        return waits("the groups are told that they take part").wave(claims).recheck(super::SOON);
     }
-    let (Some((global, own)), Some((forwarder, its))) = (production.primary(), stage.primary()) else {
+    let (Some((_, own)), Some(_)) = (production.primary(), stage.primary()) else {
         return view.wait(Reason::Unreachable, "a primary of the two groups does not answer");
     };
     let trusts: Vec<_> = trusts(production, stage).chain(trusts(stage, production)).collect();
     if !trusts.is_empty() {
         return waits("each instance is told the certificates of the other group").wave(trusts).recheck(super::SOON);
     }
-    let logins = logins(own, stage);
-    let link = view.link();
-    let mut work = logins;
-    if !own.links.contains_key(&link) {
-        let step = SqlStep::CreateLink {
-            at: at(production, global),
-            link: link.clone(),
-            from: side(production),
-            to: side(stage),
-        };
-        work.push(Act::Sql(step));
-    } else if !its.links.contains_key(&link) {
-        let step =
-            SqlStep::JoinLink { at: at(stage, forwarder), link: link.clone(), from: side(production), to: side(stage) };
-        work.push(Act::Sql(step));
-    }
+    let (mut work, link) = (logins(own, stage), view.link());
+    work.extend(make(production, stage, &link));
     if !work.is_empty() {
         return waits("logins are carried over, the link is made").wave(work).recheck(super::SOON);
     }
@@ -65,21 +48,35 @@ pub fn link(view: &View<'_>) -> Plan {
     view.next(Step::Seeding, Reason::Seeding, "the link is connected")
 }
 
-/// Both groups know that they take part.
+/// The statement that a link still lacks, the leading side's first.
+pub fn make(from: &Group, to: &Group, link: &GroupName) -> Option<Act> {
+    let ((leader, own), (follower, its)) = (from.primary()?, to.primary()?);
+    let (link, leading, following) = (link.clone(), side(from), side(to));
+    let step = match (own.links.contains_key(&link), its.links.contains_key(&link)) {
+        (false, _) => SqlStep::CreateLink { at: at(from, leader), link, from: leading, to: following },
+        (true, false) => SqlStep::JoinLink { at: at(to, follower), link, from: leading, to: following },
+        (true, true) => return None,
+    };
+    Some(Act::Sql(step))
+}
+
+/// All groups know that they take part.
 fn claims(view: &View<'_>) -> Vec<Act> {
     let mut claims = Vec::new();
     if !view.asked_for(FenceState::Prepared) {
         claims.push(view.claim(FenceState::Prepared));
     }
-    let active = view.active(Role::Stage, None);
-    if view.stage.upgrade.as_ref() != Some(&active) {
-        claims.push(Act::Claim(Which::Stage, Some(Box::new(active))));
+    for (slot, group) in [(Slot::Stage, view.stage)].into_iter().chain(geo::groups(view)) {
+        let active = view.active(slot, None);
+        if group.upgrade.as_ref() != Some(&active) {
+            claims.push(Act::Claim(slot, Some(Box::new(active))));
+        }
     }
     claims
 }
 
 /// Certificates that answering replicas of one group lack of the other's.
-fn trusts<'a>(here: &'a Group, there: &'a Group) -> impl Iterator<Item = Act> + 'a {
+pub fn trusts<'a>(here: &'a Group, there: &'a Group) -> impl Iterator<Item = Act> + 'a {
     let partners = there.facts.iter().filter_map(|(name, facts)| Some((name, facts.server.certificate.as_ref()?)));
     let partners: Vec<_> = partners.collect();
     here.facts.iter().flat_map(move |(name, facts)| {
@@ -100,7 +97,7 @@ fn trusts<'a>(here: &'a Group, there: &'a Group) -> impl Iterator<Item = Act> + 
 }
 
 /// Logins of production that the stage's replicas lack, or have with another SID or state.
-fn logins(production: &Facts, stage: &Group) -> Vec<Act> {
+pub fn logins(production: &Facts, stage: &Group) -> Vec<Act> {
     let mut steps = Vec::new();
     for name in stage.with_data() {
         let Some(facts) = stage.facts.get(name) else { continue };
@@ -119,8 +116,10 @@ pub fn seed(view: &View<'_>) -> Plan {
     if let Some(plan) = held_back(view) {
         return plan;
     }
-    match behind(view) {
-        Some(what) => view.wait(Reason::Seeding, what),
+    let behind = behind(view);
+    let acts = geo::preparations(view, behind.is_none());
+    match behind.or_else(|| geo::behind(view)) {
+        Some(what) => view.wait(Reason::Seeding, what).wave(acts),
         None => {
             view.next(Step::EndpointsOffline, Reason::Seeding, "every database follows on every replica of the stage")
         }
@@ -149,22 +148,23 @@ fn behind(view: &View<'_>) -> Option<String> {
         return Some("the stage's primary does not answer".into());
     };
     let Some(link) = own.links.get(&view.link()) else { return Some("the link is gone on production".into()) };
-    let follows = |state: &str| state == "SYNCHRONIZING" || state == SYNCHRONIZED;
     for database in &view.record.inputs.databases {
         let remote = link.databases.get(database).and_then(|it| it.remote.as_ref());
-        if !remote.is_some_and(|copy| follows(&copy.state) && !copy.suspended) {
+        if !remote.is_some_and(geo::follows) {
             return Some(format!("{database} is on its way to {forwarder}{}", progress(own, database)));
         }
-        let members = its.group.iter().flat_map(|group| &group.members);
-        let mut others = members.filter(|(name, member)| *name != forwarder && member.mode != Mode::ConfigurationOnly);
-        let late = others.find(|(_, member)| {
-            !member.databases.get(database).is_some_and(|copy| follows(&copy.state) && !copy.suspended)
-        });
-        if let Some((name, _)) = late {
+        if let Some(name) = late_secondary(forwarder, its, database) {
             return Some(format!("{database} is on its way from {forwarder} to {name}"));
         }
     }
     None
+}
+
+/// A secondary of a primary that does not follow it.
+pub fn late_secondary<'a>(primary: &ReplicaName, its: &'a Facts, database: &DatabaseName) -> Option<&'a ReplicaName> {
+    let members = its.group.iter().flat_map(|group| &group.members);
+    let mut others = members.filter(|(name, member)| *name != primary && member.mode != Mode::ConfigurationOnly);
+    others.find(|(_, member)| !member.databases.get(database).is_some_and(geo::follows)).map(|(name, _)| name)
 }
 
 fn progress(sender: &Facts, database: &DatabaseName) -> String {
@@ -180,18 +180,20 @@ pub fn endpoints(view: &View<'_>) -> Plan {
     let Some(selector) = production.selector.clone().filter(|selector| !selector.is_empty()) else {
         return view.wait(Reason::EndpointsMissing, format!("Service {} does not exist; apply it", production.name));
     };
+    let standby = geo::standby(view.seen, Slot::Production);
     match &view.seen.front {
         Some(front) if !front.ours => {
             return view.wait(Reason::NameTaken, "spec.traffic.service exists and is not this upgrade's; delete it");
         }
-        Some(front) if front.selector == selector => {}
+        Some(front) if front.selector == selector && front.standby == standby => {}
         _ => {
-            let lead = Act::Lead { endpoint: production.name.clone(), selector };
+            let lead = Act::Lead { endpoint: production.name.clone(), selector, standby };
             return view.wait(Reason::EndpointsMissing, "the front Service is made").wave([lead]).recheck(super::SOON);
         }
     }
-    if stage.pods == 0 {
-        let message = format!("Service {} has no pods; deploy the new version of the application", stage.name);
+    let there = view.seen.geo.iter().flat_map(|geo| [&geo.production.endpoint, &geo.stage.endpoint]);
+    if let Some(empty) = std::iter::once(stage).chain(there).find(|endpoint| endpoint.pods == 0) {
+        let message = format!("Service {} has no pods; deploy that version of the application", empty.name);
         return view.wait(Reason::EndpointsMissing, message);
     }
     view.next(Step::ReadyForUpgrade, Reason::AwaitingApproval, "prepared; production was not touched")
@@ -230,7 +232,7 @@ fn changed_databases(view: &View<'_>) -> bool {
 
 /// What would make the read-only time long, or fail in it.
 fn late(view: &View<'_>) -> Option<String> {
-    for group in [view.production, view.stage] {
+    for group in [view.production, view.stage].into_iter().chain(geo::groups(view).map(|(_, group)| group)) {
         if !group.ready {
             return Some(format!("AvailabilityGroup {} is not ready: {}", group.name, group.message));
         }
@@ -241,7 +243,7 @@ fn late(view: &View<'_>) -> Option<String> {
     if !view.asked_for(FenceState::Prepared) {
         return Some("production does not take part any more; delete this RollingUpgrade and apply it again".into());
     }
-    if let Some(what) = behind(view) {
+    if let Some(what) = behind(view).or_else(|| geo::behind(view)) {
         return Some(what);
     }
     let (_, own) = view.production.primary()?;

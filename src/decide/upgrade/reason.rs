@@ -111,6 +111,10 @@ crate::decide::reason::reasons! {
         "The stage's group cannot be promoted or used any more.",
         "Production gets its writers back.",
         "Look at the stage's group; start over on a fresh copy.";
+    RegionLost:
+        "A person made the copy of production in another region the one that users write to.",
+        "Ends the upgrade; a production that was read-only stays so where it comes back.",
+        "See `docs/upgrades.md`, \"A region is lost\".";
     RollingBack:
         "Production gets its writers back.",
         "Lifts the fence first of all.",
@@ -144,6 +148,7 @@ impl Reason {
                 | Self::BarrierMissing
                 | Self::LateCommit
                 | Self::StageLost
+                | Self::RegionLost
         )
     }
 }

@@ -1,13 +1,13 @@
 //! RunningScript to Succeeded: the stage becomes the new version, users are led to it in one write.
 
 use super::{
-    Act, Mark, Plan, Reason, Record, SqlStep, Step, View, Which, at,
+    Act, Mark, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
-    plan,
+    geo, plan,
     seen::{Answer, Job},
 };
 use crate::model::{
-    DatabaseName, FenceState,
+    DatabaseName, FenceState, Slot,
     upgrade::{Approval, Script},
 };
 
@@ -30,6 +30,7 @@ pub fn run(view: &View<'_>) -> Plan {
                 barrier: view.token(),
                 completion: view.completion(),
                 hash: view.record.inputs.script.clone(),
+                link: view.seen.geo.is_some().then(|| geo::chain_name(&view.seen.wish.uid)),
             };
             view.wait(Reason::RunningScript, "the script is started").wave([login]).wave([job])
         }
@@ -55,7 +56,7 @@ pub fn run(view: &View<'_>) -> Plan {
 }
 
 /// The database in which the script starts.
-fn start<'a>(view: &View<'a>) -> Option<&'a DatabaseName> {
+pub fn start<'a>(view: &View<'a>) -> Option<&'a DatabaseName> {
     let named = match &view.seen.wish.script {
         Script::Files { database, .. } => database.as_ref(),
         Script::Job(_) => None,
@@ -85,6 +86,9 @@ pub fn verify(view: &View<'_>) -> Plan {
             Answer::Error(why) => return give_up(view, Reason::VerificationFailed, format!("{field}: {why}")),
             Answer::Silent => return view.wait(Reason::Unreachable, format!("{field} was not answered")),
         }
+    }
+    if let Some(waits) = geo::lacks_script(view) {
+        return view.wait(Reason::Verifying, waits);
     }
     let endpoint = &view.seen.stage.endpoint;
     if endpoint.ready == 0 {
@@ -142,7 +146,8 @@ pub fn switch(view: &View<'_>) -> Plan {
         return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
     };
     let record = Record { switching: true, ..view.record.clone() };
-    let lead = Act::Lead { endpoint: view.seen.stage.endpoint.name.clone(), selector };
+    let standby = geo::standby(view.seen, Slot::Stage);
+    let lead = Act::Lead { endpoint: view.seen.stage.endpoint.name.clone(), selector, standby };
     view.wait(Reason::Switching, "users are led to the stage")
         .wave([Act::Record(Box::new(record))])
         .wave([view.claim(FenceState::Kept)])
@@ -158,9 +163,10 @@ fn lead(view: &View<'_>) -> Plan {
     let Some(selector) = endpoint.selector.clone().filter(|selector| !selector.is_empty()) else {
         return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
     };
-    let front = view.seen.front.as_ref().filter(|front| front.selector == selector);
+    let standby = geo::standby(view.seen, Slot::Stage);
+    let front = view.seen.front.as_ref().filter(|front| front.selector == selector && front.standby == standby);
     let Some(front) = front else {
-        let lead = Act::Lead { endpoint: endpoint.name.clone(), selector };
+        let lead = Act::Lead { endpoint: endpoint.name.clone(), selector, standby };
         return view.wait(Reason::Switching, "users are led to the stage").wave([lead]);
     };
     let others: u32 = front.leads_to.iter().filter(|(name, _)| **name != endpoint.name).map(|(_, pods)| pods).sum();
@@ -186,10 +192,11 @@ pub fn soak(view: &View<'_>) -> Plan {
 
 /// The stage's group is free; nothing that a user applied is deleted.
 pub fn retire(view: &View<'_>) -> Plan {
-    if view.stage.claim(&view.seen.wish.uid).is_some() {
-        return view
-            .wait(Reason::Retired, "the stage's group is a group like any other")
-            .wave([Act::Claim(Which::Stage, None)]);
+    let others = geo::groups(view).chain([(Slot::Stage, view.stage)]);
+    let claimed = others.filter(|(_, group)| group.claim(&view.seen.wish.uid).is_some());
+    let releases: Vec<_> = claimed.map(|(slot, _)| Act::Claim(slot, None)).collect();
+    if !releases.is_empty() {
+        return view.wait(Reason::Retired, "the stage's group is a group like any other").wave(releases);
     }
     let message = "manifests of the old version may be removed; its group stays fenced";
     view.next(Step::Succeeded, Reason::Retired, message).wave([Act::Announce(Reason::Retired, message.into())])

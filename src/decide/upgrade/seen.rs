@@ -1,7 +1,7 @@
 //! Everything one pass over an upgrade saw.
 
 use super::{observation::Facts, record::Record};
-use crate::model::{ActiveUpgrade, GroupName, Mode, ReplicaName, SecondaryConnections, upgrade::Wish};
+use crate::model::{self, ActiveUpgrade, GroupName, Mode, ReplicaName, SecondaryConnections, upgrade::Wish};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,8 @@ pub struct Observation {
     pub production: Slot,
     /// The new one.
     pub stage: Slot,
+    /// Those of another region.
+    pub geo: Option<Geo>,
     /// The front Service. `None`: it does not exist.
     pub front: Option<Front>,
     /// The script as it is now.
@@ -32,9 +34,20 @@ pub struct Observation {
     pub level: u32,
 }
 
+/// The slots of another region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Geo {
+    /// Follows production.
+    pub production: Slot,
+    /// Follows the stage.
+    pub stage: Slot,
+}
+
 /// One deployment of the application with its group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slot {
+    /// Namespace of all of it.
+    pub namespace: String,
     /// Name of its group.
     pub group: String,
     /// The group. `None`: it does not exist.
@@ -58,6 +71,8 @@ pub struct Group {
     pub message: String,
     /// Databases of its spec.
     pub databases: usize,
+    /// Other namespaces whose upgrades it may take part in.
+    pub upgrades_from: Vec<String>,
     /// Who may connect to its secondaries.
     pub secondary_connections: SecondaryConnections,
     /// The upgrade it takes part in.
@@ -88,6 +103,8 @@ pub struct Endpoint {
 pub struct Front {
     /// What it selects.
     pub selector: BTreeMap<String, String>,
+    /// The endpoint of another region that it names as the one to go to when this region is lost: `namespace/name`.
+    pub standby: Option<String>,
     /// It is ours.
     pub ours: bool,
     /// Ready pods that it leads to, by the endpoint whose pods they are.
@@ -131,7 +148,43 @@ pub enum Answer {
     Silent,
 }
 
+impl Observation {
+    /// All slots, production first.
+    pub fn slots(&self) -> impl Iterator<Item = (model::Slot, &Slot)> {
+        let here = [(model::Slot::Production, &self.production), (model::Slot::Stage, &self.stage)];
+        let geo = self.geo.iter();
+        let there =
+            geo.flat_map(|geo| [(model::Slot::ProductionDr, &geo.production), (model::Slot::StageDr, &geo.stage)]);
+        here.into_iter().chain(there)
+    }
+}
+
+impl Slot {
+    /// How the front Service names its endpoint as the one of another region.
+    pub fn address(&self) -> String {
+        format!("{}/{}", self.namespace, self.endpoint.name)
+    }
+}
+
 impl Group {
+    /// What stands for a group that does not exist.
+    pub fn absent(name: GroupName, namespace: String) -> Self {
+        Self {
+            name,
+            namespace,
+            uid: String::new(),
+            ready: false,
+            message: "it does not exist".into(),
+            databases: 0,
+            upgrades_from: Vec::new(),
+            secondary_connections: SecondaryConnections::All,
+            upgrade: None,
+            replicas: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            readers: false,
+        }
+    }
+
     /// The replica that says it is the primary of its group, when it is the only one.
     pub fn primary(&self) -> Option<(&ReplicaName, &Facts)> {
         let mut leading = self.facts.iter().filter(|(_, facts)| facts.leads());

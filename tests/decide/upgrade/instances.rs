@@ -1,8 +1,8 @@
 //! What instances of the small world do when they are told a step.
 
-use super::world::{PRODUCTION, SIDES, STAGE, World};
+use super::world::{PRODUCTION, PRODUCTION_DR, SIDES, STAGE, STAGE_DR, World};
 use quorate::decide::upgrade::{
-    DropAs, Instance, Mark, SqlStep,
+    DropAs, Instance, Mark, SqlStep, chain_name, link_name,
     observation::{Marks, trust_of},
 };
 use std::collections::BTreeSet;
@@ -26,14 +26,18 @@ impl World {
                 let key = trust_of(&partner.namespace, &partner.replica);
                 self.sides[side].nodes[ordinal].trusts.insert(key);
             }
-            SqlStep::CreateLink { .. } | SqlStep::JoinLink { .. } => {
+            SqlStep::CreateLink { link, .. } | SqlStep::JoinLink { link, .. } => {
                 if !leads {
                     return false;
                 }
-                if matches!(step, SqlStep::JoinLink { .. }) {
+                let (far, nodes) = (*link != link_name("u"), &mut self.sides[side].nodes);
+                nodes.iter_mut().for_each(|node| if far { node.far = true } else { node.link = true });
+                if !far && matches!(step, SqlStep::JoinLink { .. }) {
                     self.seeding = Some(5_000);
                 }
-                self.sides[side].nodes.iter_mut().for_each(|node| node.link = true);
+            }
+            SqlStep::DropLink { link, as_what, .. } if *link == chain_name("u") => {
+                return self.drop_chain(side, ordinal, *as_what);
             }
             SqlStep::SetLinkMode { .. } => self.sides[side].synchronous = leads,
             SqlStep::DropLink { as_what: DropAs::Leading, .. } => {
@@ -60,6 +64,11 @@ impl World {
                 self.promoted = true;
                 self.sides[STAGE].writable = true;
                 self.sides[STAGE].suspended = true;
+                self.chain_waits = true;
+            }
+            SqlStep::Resume { group, .. } if *group == chain_name("u") => {
+                self.chain_waits = false;
+                self.sides[side].suspended = true;
             }
             SqlStep::Resume { .. } => self.sides[side].suspended = false,
             SqlStep::WriteMark { mark, value, .. } => return leads && self.mark(side, *mark, value),
@@ -67,6 +76,20 @@ impl World {
             SqlStep::CreateRunner { .. } => return leads && self.sides[side].marks.stage.is_some(),
             SqlStep::ForgetPartner { .. } | SqlStep::CarryLogin { .. } | SqlStep::DropRunner { .. } => {}
         }
+        true
+    }
+
+    fn drop_chain(&mut self, side: usize, ordinal: usize, as_what: DropAs) -> bool {
+        let leads = self.sides[side].primary == ordinal;
+        let stage = &self.sides[STAGE];
+        let connected = stage.nodes[stage.primary].far;
+        match as_what {
+            DropAs::Leading if side != STAGE || !leads => return false,
+            DropAs::Abandoned if side != STAGE_DR || !leads || connected => return false,
+            DropAs::Abandoned => self.sides[side].restoring = Some(true),
+            DropAs::Leading | DropAs::Leftover => {}
+        }
+        self.sides[side].nodes[ordinal].far = false;
         true
     }
 
@@ -90,10 +113,11 @@ impl World {
         let stage = &mut self.sides[side];
         let leads = stage.primary == ordinal;
         let may = match mark {
-            Some(_) => leads && self.promoted && stage.marks.stage.as_ref() == mark,
+            Some(_) => side == STAGE && leads && self.promoted && stage.marks.stage.as_ref() == mark,
             None => stage.restoring.is_some_and(|all| all || !leads),
         };
-        if side != STAGE || !may || stage.nodes[ordinal].link {
+        if [PRODUCTION, PRODUCTION_DR].contains(&side) || !may || stage.nodes[ordinal].link || stage.nodes[ordinal].far
+        {
             return false;
         }
         stage.restoring = stage.restoring.or(Some(false));
@@ -102,7 +126,9 @@ impl World {
             stage.nodes.iter_mut().for_each(|node| node.discarded = false);
             (stage.restoring, stage.writable, stage.suspended, stage.synchronous) = (None, false, false, false);
             (stage.commits, stage.marks) = (BTreeSet::new(), Marks::default());
-            (self.seeding, self.promoted) = (None, false);
+            if side == STAGE {
+                (self.seeding, self.promoted) = (None, false);
+            }
         }
         true
     }

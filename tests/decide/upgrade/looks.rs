@@ -1,14 +1,14 @@
 //! What a look at the two groups shows.
 
-use super::world::{PRODUCTION, SIDES, STAGE, World, database, replica};
+use super::world::{PRODUCTION, PRODUCTION_DR, SIDES, STAGE, STAGE_DR, World, database, namespace, replica};
 use quorate::{
     decide::upgrade::{
-        Facts, Observation, Step,
+        Facts, Observation, Step, chain_name,
         observation::{
             CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Member, Server, Trust,
             trust_of,
         },
-        seen::{Endpoint, Front, Group, Slot},
+        seen::{Endpoint, Front, Geo, Group, Slot},
     },
     model::{GroupName, Lsn, Mode, Role, SecondaryConnections},
 };
@@ -26,9 +26,20 @@ impl World {
             ready,
             pods: 2,
         };
-        let slot = |side: usize, endpoint| Slot { group: SIDES[side].into(), found: Some(self.group(side)), endpoint };
+        let slot = |side: usize, endpoint| Slot {
+            namespace: namespace(side).into(),
+            group: SIDES[side].into(),
+            found: Some(self.group(side)),
+            endpoint,
+        };
+        let geo = self.wish.geo.as_ref().map(|_| Geo {
+            production: slot(PRODUCTION_DR, endpoint("shop-dr", "v1", 2)),
+            stage: slot(STAGE_DR, endpoint("shop-v2-dr", "v2", 2)),
+        });
+        let standby = |endpoint: &String| if endpoint == "shop-v1" { "west/shop-dr" } else { "west/shop-v2-dr" };
         let front = self.front.as_ref().map(|endpoint| Front {
             selector: selector(if endpoint == "shop-v1" { "v1" } else { "v2" }),
+            standby: geo.as_ref().map(|_| standby(endpoint).into()),
             ours: true,
             leads_to: BTreeMap::from([(endpoint.clone(), 2)]),
         });
@@ -38,6 +49,7 @@ impl World {
             record: self.record.clone(),
             production: slot(PRODUCTION, endpoint("shop-v1", "v1", 2)),
             stage: slot(STAGE, endpoint("shop-v2", "v2", self.stage_ready)),
+            geo,
             front,
             script: self.script.clone(),
             job: self.job.clone(),
@@ -54,7 +66,8 @@ impl World {
         let up = nodes.filter(|(_, node)| node.up);
         Group {
             name: GroupName::new(SIDES[side]).unwrap(),
-            namespace: "shop".into(),
+            namespace: namespace(side).into(),
+            upgrades_from: vec!["shop".into()],
             uid: format!("uid of {}", SIDES[side]),
             ready: true,
             message: String::new(),
@@ -70,7 +83,7 @@ impl World {
     fn facts(&self, side: usize, ordinal: usize) -> Facts {
         let state = &self.sides[side];
         let (node, leads) = (&state.nodes[ordinal], state.primary == ordinal);
-        let there = side == PRODUCTION || self.seeding == Some(0) && !node.discarded;
+        let there = self.has_databases(side) && !node.discarded;
         let restoring = state.restoring.is_some_and(|all| all || !leads);
         let own = CopyFacts { committed: state.commits.last().map(lsn), ..self.copy(side) };
         let database_facts = DatabaseFacts {
@@ -97,7 +110,7 @@ impl World {
                 connected: !leads,
                 members: (0..3).map(|other| (replica(side, other), self.member(side, other))).collect(),
             }),
-            links: if node.link { self.links(side) } else { BTreeMap::new() },
+            links: self.links(side, ordinal),
             databases: if there { BTreeMap::from([(database(), database_facts)]) } else { BTreeMap::new() },
             sessions: if side == PRODUCTION && leads { self.sessions.clone() } else { BTreeMap::new() },
             trusted: node.trusts.iter().map(|key| (key.clone(), self.trust(key))).collect(),
@@ -106,15 +119,23 @@ impl World {
         }
     }
 
+    fn has_databases(&self, side: usize) -> bool {
+        match side {
+            PRODUCTION => true,
+            STAGE => self.seeding == Some(0),
+            _ => self.sides[side].nodes.iter().any(|node| node.far) || self.sides[side].restoring.is_some(),
+        }
+    }
+
     fn trust(&self, key: &str) -> Trust {
-        let names = (0..2).flat_map(|side| (0..3).map(move |ordinal| (side, ordinal)));
-        let mut found = names.filter(|(side, ordinal)| trust_of("shop", &replica(*side, *ordinal)) == key);
+        let names = (0..4).flat_map(|side| (0..3).map(move |ordinal| (side, ordinal)));
+        let mut found = names.filter(|(side, ordinal)| trust_of(namespace(*side), &replica(*side, *ordinal)) == key);
         let certificate = found.next().map(|(side, ordinal)| format!("{side}{ordinal}"));
         Trust { certificate, admitted: true }
     }
 
     fn copy(&self, side: usize) -> CopyFacts {
-        let synchronous = self.sides.iter().all(|side| side.synchronous);
+        let synchronous = self.sides[..PRODUCTION_DR].iter().all(|side| side.synchronous);
         let state = match (self.seeding, synchronous) {
             (Some(0), true) => "SYNCHRONIZED",
             (Some(0), false) => "SYNCHRONIZING",
@@ -126,7 +147,7 @@ impl World {
     fn member(&self, side: usize, _: usize) -> Member {
         let state = &self.sides[side];
         let copy = CopyFacts { state: "SYNCHRONIZED".into(), suspended: state.suspended, ..CopyFacts::default() };
-        let there = side == PRODUCTION || self.seeding == Some(0);
+        let there = self.has_databases(side);
         Member {
             mode: Mode::Synchronous,
             connected: true,
@@ -135,7 +156,39 @@ impl World {
         }
     }
 
-    fn links(&self, side: usize) -> BTreeMap<GroupName, LinkFacts> {
+    fn links(&self, side: usize, ordinal: usize) -> BTreeMap<GroupName, LinkFacts> {
+        let node = &self.sides[side].nodes[ordinal];
+        let mut links = if node.link { self.link(side) } else { BTreeMap::new() };
+        if node.far {
+            links.extend([self.far_link(side)]);
+        }
+        links
+    }
+
+    fn far_link(&self, side: usize) -> (GroupName, LinkFacts) {
+        let (chain, leads) = (side == STAGE || side == STAGE_DR, side < PRODUCTION_DR);
+        let pair = if chain { [STAGE, STAGE_DR] } else { [PRODUCTION, PRODUCTION_DR] };
+        let member = |other: usize| LinkMember {
+            listener_url: String::new(),
+            mode: Mode::Asynchronous,
+            automatic_seeding: true,
+            local: other == side,
+            connected: Some(true),
+        };
+        let suspended = side == STAGE_DR && self.chain_waits;
+        let copy = CopyFacts { state: "SYNCHRONIZING".into(), suspended, ..CopyFacts::default() };
+        let facts = LinkFacts {
+            id: "far".into(),
+            role: if leads || side == PRODUCTION_DR && self.moved { Role::Primary } else { Role::Secondary },
+            connected: true,
+            members: pair.into_iter().map(|other| (GroupName::new(SIDES[other]).unwrap(), member(other))).collect(),
+            databases: BTreeMap::from([(database(), LinkDatabase { local: Some(copy), remote: None })]),
+        };
+        let name = if chain { chain_name("u") } else { GroupName::new("quorate-u-dr").unwrap() };
+        (name, facts)
+    }
+
+    fn link(&self, side: usize) -> BTreeMap<GroupName, LinkFacts> {
         let mode = if self.sides[side].synchronous { Mode::Synchronous } else { Mode::Asynchronous };
         let member = |other: usize| LinkMember {
             listener_url: String::new(),

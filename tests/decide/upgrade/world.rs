@@ -4,14 +4,14 @@ use quorate::{
     decide::{
         observation::FenceFacts,
         upgrade::{
-            Act, Plan, Record, Step, Which, decide, is_level, is_quiet,
+            Act, Plan, Record, Step, decide, is_level, is_quiet,
             observation::{Marks, Session},
             seen::{Answer, Job, Script},
         },
     },
     model::{
-        ActiveUpgrade, DatabaseName, FenceState, GroupName, ReplicaName,
-        upgrade::{self, Approval, Verification, Wish},
+        ActiveUpgrade, DatabaseName, FenceState, GroupName, ReplicaName, Slot,
+        upgrade::{self, Approval, Geo, Place, Verification, Wish},
     },
 };
 use std::{
@@ -21,15 +21,19 @@ use std::{
 
 /// Time between two passes, milliseconds.
 pub const TICK: i64 = 250;
-pub const SIDES: [&str; 2] = ["orders", "orders-v2"];
+pub const SIDES: [&str; 4] = ["orders", "orders-v2", "orders-dr", "orders-v2-dr"];
 pub const PRODUCTION: usize = 0;
 pub const STAGE: usize = 1;
+pub const PRODUCTION_DR: usize = 2;
+pub const STAGE_DR: usize = 3;
 
 /// What one instance has.
 #[derive(Clone, Default)]
 pub struct Node {
     pub up: bool,
     pub link: bool,
+    /// The link to the other region, or from this one.
+    pub far: bool,
     pub trusts: BTreeSet<String>,
     pub trigger: Option<(FenceFacts, i64)>,
     /// The stage's copy of an attempt that was given up is gone here.
@@ -59,11 +63,15 @@ pub struct World {
     pub job: Job,
     pub script: Script,
     pub answers: Vec<Answer>,
-    pub sides: [Side; 2],
+    pub sides: [Side; 4],
     /// Seconds of seeding that are left. `None`: the link is not joined.
     pub seeding: Option<i64>,
     /// The side of the stage leads the link.
     pub promoted: bool,
+    /// The stage's copy in the other region waits to be told to go on.
+    pub chain_waits: bool,
+    /// A person made production's copy in the other region production.
+    pub moved: bool,
     pub front: Option<String>,
     pub sessions: BTreeMap<i64, Session>,
     pub readers: bool,
@@ -78,6 +86,10 @@ pub struct World {
 
 pub fn replica(side: usize, ordinal: usize) -> ReplicaName {
     ReplicaName::new(format!("{}-{ordinal}", SIDES[side])).unwrap()
+}
+
+pub fn namespace(side: usize) -> &'static str {
+    if side < PRODUCTION_DR { "shop" } else { "west" }
 }
 
 pub fn database() -> DatabaseName {
@@ -101,7 +113,8 @@ impl World {
             name: "shop-v2".into(),
             namespace: "shop".into(),
             uid: "u".into(),
-            slots: SIDES.map(|name| (GroupName::new(name).unwrap(), String::new())),
+            slots: [SIDES[PRODUCTION], SIDES[STAGE]].map(|name| (GroupName::new(name).unwrap(), String::new())),
+            geo: None,
             front: "shop".into(),
             script: upgrade::Script::Files { config_map: "shop-v2-sql".into(), database: None },
             script_time: Duration::from_secs(600),
@@ -120,9 +133,11 @@ impl World {
             job: Job::Absent,
             script: Script::Ready("hash".into()),
             answers: Vec::new(),
-            sides: [side(true), side(false)],
+            sides: [side(true), side(false), side(false), side(false)],
             seeding: None,
             promoted: false,
+            chain_waits: false,
+            moved: false,
             front: None,
             sessions: BTreeMap::new(),
             readers: false,
@@ -132,6 +147,25 @@ impl World {
             level: 0,
             stage_ready: 2,
             journal: Vec::new(),
+        }
+    }
+
+    /// With copies of both in another region.
+    pub fn in_two_regions() -> Self {
+        let mut world = Self::new();
+        let place = |side: usize| Place {
+            group: GroupName::new(SIDES[side]).unwrap(),
+            namespace: namespace(side).into(),
+            endpoint: format!("endpoint of {}", SIDES[side]),
+        };
+        world.wish.geo = Some(Geo { production: place(PRODUCTION_DR), stage: place(STAGE_DR), required: true });
+        world
+    }
+
+    /// This region has no power.
+    pub fn loses_this_region(&mut self) {
+        for side in [PRODUCTION, STAGE] {
+            self.sides[side].nodes.iter_mut().for_each(|node| node.up = false);
         }
     }
 
@@ -205,11 +239,27 @@ impl World {
         }
         if let Some(left) = &mut self.seeding {
             *left = (*left - TICK).max(0);
-            let linked = self.sides.iter().all(|side| side.nodes[side.primary].link);
+            let linked = self.sides[..PRODUCTION_DR].iter().all(|side| side.nodes[side.primary].link);
             if *left == 0 && linked && !self.promoted {
-                let [production, stage] = &mut self.sides;
+                let [production, stage, ..] = &mut self.sides;
                 stage.commits.clone_from(&production.commits);
                 stage.marks.barrier.clone_from(&production.marks.barrier);
+            }
+        }
+        self.sends_on();
+    }
+
+    /// What the other region is sent.
+    fn sends_on(&mut self) {
+        for (from, to) in [(PRODUCTION, PRODUCTION_DR), (STAGE, STAGE_DR)] {
+            let linked = [from, to].iter().all(|side| {
+                let side = &self.sides[*side];
+                side.nodes[side.primary].far && side.nodes[side.primary].up
+            });
+            let waits = if from == STAGE { self.chain_waits } else { self.moved };
+            if linked && !waits {
+                self.sides[to].commits = self.sides[from].commits.clone();
+                self.sides[to].marks = self.sides[from].marks.clone();
             }
         }
     }
@@ -284,8 +334,9 @@ impl World {
                 }
                 self.record = Some((**record).clone());
             }
-            Act::Claim(which, upgrade) => {
-                let side = if *which == Which::Production { PRODUCTION } else { STAGE };
+            Act::Claim(slot, upgrade) => {
+                let side = [Slot::Production, Slot::Stage, Slot::ProductionDr, Slot::StageDr];
+                let side = side.iter().position(|one| one == slot).unwrap();
                 self.sides[side].upgrade = upgrade.as_deref().cloned();
             }
             Act::Lead { endpoint, .. } => self.front = Some(endpoint.clone()),
@@ -317,7 +368,7 @@ impl World {
         }
         if self.fence() == Some(FenceState::Kept) {
             self.check(
-                self.record.as_ref().is_some_and(|record| record.switching),
+                self.record.as_ref().is_some_and(|record| record.switching) || self.moved,
                 "kept for good before the decision",
             );
         }

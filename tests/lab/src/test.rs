@@ -129,7 +129,7 @@ impl Run<'_> {
         product::install(self.layout, self.progress)?;
         self.progress.say("tests of Quorate on the lab");
         self.cluster_tests("group", &["group::", "upgrade::"])?;
-        if self.long { self.cluster_tests("long", &["long::", "tables::"]) } else { Ok(()) }
+        if self.long { self.cluster_tests("long", &["long::", "tables::", "regions::", "window::"]) } else { Ok(()) }
     }
 
     fn cluster_tests(&mut self, name: &str, modules: &[&str]) -> Result<()> {

@@ -19,6 +19,8 @@ use tokio::{task::JoinHandle, time::sleep};
 
 /// Production and stage: group, Service of the application.
 pub const SLOTS: [(&str, &str); 2] = [("orders", "shop-v1"), ("orders-v2", "shop-v2")];
+/// Their copies in another region.
+pub const FAR: [(&str, &str); 2] = [("orders-dr", "shop-dr"), ("orders-v2-dr", "shop-v2-dr")];
 /// The Service that users reach.
 const FRONT: &str = "shop";
 /// Time between two writes of a user.
@@ -111,36 +113,59 @@ impl Stage {
             "databases": [{ "name": "orders", "roles": ["db_datareader"] }],
         }]);
         let stage = Self::empty(setup.spec(|spec| spec["logins"] = logins));
-        let object = |version: &str, kind: &str, name: &str| json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": "shop" } });
-        let with = |mut object: Value, field: &str, value: Value| {
-            object[field] = value;
-            stage.plane.api.kubectl_apply(&object).unwrap();
-        };
-        with(object("v1", "Secret", "shop-db"), "stringData", json!({ "password": "Old-word-1" }));
-        with(object("v1", "ConfigMap", "shop-v2-sql"), "data", json!({ "01-invoice.sql": script }));
-        for (version, (_, service)) in ["v1", "v2"].into_iter().zip(SLOTS) {
-            let labels = json!({ "app": "shop", "version": version });
-            let ports = json!([{ "name": "http", "port": 80 }]);
-            with(object("v1", "Service", service), "spec", json!({ "selector": labels, "ports": ports }));
-            let template = json!({
-                "metadata": { "labels": labels },
-                "spec": { "terminationGracePeriodSeconds": 0, "containers": [{ "name": "shop", "image": "shop:1" }] },
-            });
-            let spec = json!({
-                "replicas": 2, "serviceName": service, "selector": { "matchLabels": labels }, "template": template,
-            });
-            with(object("apps/v1", "StatefulSet", service), "spec", spec);
-        }
+        stage.with("v1", "Secret", "shop-db", ("stringData", json!({ "password": "Old-word-1" })));
+        stage.with("v1", "ConfigMap", "shop-v2-sql", ("data", json!({ "01-invoice.sql": script })));
+        SLOTS.iter().for_each(|(_, service)| stage.application(service));
         stage.start("operator");
         stage.apply();
-        let mut group = super::wish(3);
-        group["metadata"]["name"] = SLOTS[1].0.into();
-        group["spec"]["databases"] = json!([]);
-        stage.plane.api.kubectl_apply(&group).unwrap();
+        stage.copy(SLOTS[1].0, 3);
         stage.becomes_ready().await;
         stage.until("the stage's group is ready", seconds(120), |stage| stage.is_whole(SLOTS[1].0)).await;
         let user = stage.user(1, OFTEN);
         stage.until("the first rows", seconds(10), |stage| stage.ledger.acknowledged() > 10).await;
+        (stage, user)
+    }
+
+    /// Applies an object of the namespace with one field.
+    fn with(&self, version: &str, kind: &str, name: &str, (field, value): (&str, Value)) {
+        let mut object =
+            json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": "shop" } });
+        object[field] = value;
+        self.plane.api.kubectl_apply(&object).unwrap();
+    }
+
+    /// A version of the application: pods and the Service that leads to them.
+    fn application(&self, service: &str) {
+        let labels = json!({ "app": service });
+        let ports = json!([{ "name": "http", "port": 80 }]);
+        self.with("v1", "Service", service, ("spec", json!({ "selector": labels, "ports": ports })));
+        let template = json!({
+            "metadata": { "labels": labels },
+            "spec": { "terminationGracePeriodSeconds": 0, "containers": [{ "name": "shop", "image": "shop:1" }] },
+        });
+        let spec = json!({
+            "replicas": 2, "serviceName": service, "selector": { "matchLabels": labels }, "template": template,
+        });
+        self.with("apps/v1", "StatefulSet", service, ("spec", spec));
+    }
+
+    /// A group without databases of its own.
+    fn copy(&self, name: &str, replicas: u64) {
+        let mut group = super::wish(replicas);
+        group["metadata"]["name"] = name.into();
+        group["spec"]["databases"] = json!([]);
+        self.plane.api.kubectl_apply(&group).unwrap();
+    }
+
+    /// The same with copies of both in another region.
+    pub async fn in_two_regions(setup: Setup, script: &str) -> (Self, Writer) {
+        let (stage, user) = Self::staged(setup, script).await;
+        for (group, service) in FAR {
+            stage.application(service);
+            stage.copy(group, 2);
+        }
+        let whole = |stage: &Self| FAR.iter().all(|(group, _)| stage.is_whole(group));
+        stage.until("the other region's groups are ready", seconds(120), whole).await;
         (stage, user)
     }
 

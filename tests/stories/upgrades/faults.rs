@@ -1,8 +1,8 @@
 //! Each step of an upgrade with something that fails in it, and an operator that dies at each of its effects.
 
-use super::{STEPS, failure, staged};
+use super::{STEPS, failure, geo, staged};
 use crate::{
-    stage::{Stage, in_a_world_of_its_own, seconds},
+    stage::{Stage, in_a_world_of_its_own, seconds, upgrade::SCRIPT},
     world::{
         apiserver::link::Reach,
         effects::{EDGES, Edge},
@@ -115,10 +115,14 @@ fn an_operator_that_dies_in_any_step_is_followed_by_one_that_goes_on() {
 }
 
 /// One upgrade whose operator dies at its `k`th effect. False: it has no such effect.
-async fn dies(k: u64, edge: Edge) -> bool {
-    let (stage, user) = staged(400 + k).await;
+async fn dies(k: u64, edge: Edge, far: bool) -> bool {
+    let (stage, user) = if far { geo::staged(400 + k, SCRIPT).await } else { staged(400 + k).await };
     stage.link("operator").effects.stop_at(k, edge);
-    stage.upgrade(|_| {});
+    if far {
+        geo::upgrade(&stage)
+    } else {
+        stage.upgrade(|_| {})
+    }
     let over = |stage: &Stage| stage.step() == "Succeeded";
     let died = stage.dies_at_its_effect("operator", seconds(120), over).await;
     if died {
@@ -130,11 +134,11 @@ async fn dies(k: u64, edge: Edge) -> bool {
     died
 }
 
-/// A sample of effects; every one with `QUORATE_LONG`.
-fn crashes(edge: Edge) {
-    let step = if std::env::var_os("QUORATE_LONG").is_some() { 1 } else { 23 };
+/// A sample of effects, one of so many; every one with `QUORATE_LONG`.
+fn crashes(edge: Edge, sample: u64, far: bool) {
+    let step = if std::env::var_os("QUORATE_LONG").is_some() { 1 } else { sample };
     let mut k = 1 + edge as u64 * 7;
-    while in_a_world_of_its_own(dies(k, edge)) {
+    while in_a_world_of_its_own(dies(k, edge, far)) {
         k += step;
     }
     assert!(k > 60, "only {k} effects");
@@ -143,15 +147,20 @@ fn crashes(edge: Edge) {
 
 #[test]
 fn an_upgrade_survives_a_crash_before_each_effect() {
-    crashes(EDGES[0]);
+    crashes(EDGES[0], 23, false);
 }
 
 #[test]
 fn an_upgrade_survives_a_crash_before_each_answer() {
-    crashes(EDGES[1]);
+    crashes(EDGES[1], 23, false);
 }
 
 #[test]
 fn an_upgrade_survives_a_crash_after_each_answer() {
-    crashes(EDGES[2]);
+    crashes(EDGES[2], 23, false);
+}
+
+#[test]
+fn an_upgrade_over_two_regions_survives_a_crash_at_its_effects() {
+    EDGES.into_iter().for_each(|edge| crashes(edge, 131, true));
 }

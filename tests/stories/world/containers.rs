@@ -77,6 +77,7 @@ impl Containers {
         }
         let password = self.file(container, &argument("password-file")?)?;
         let authorities = self.file(container, &argument("authorities")?)?;
+        let link = argument("link").ok().map(TryInto::try_into).transpose();
         let number = |text: String| text.parse().map_err(|error| format!("{text}: {error}"));
         Ok((
             script,
@@ -90,7 +91,7 @@ impl Containers {
                 barrier: argument("barrier")?,
                 attempt: argument("attempt")?,
                 completion: argument("completion")?,
-                links: Vec::new(),
+                links: link.map_err(|error| format!("--link: {error}"))?.into_iter().collect(),
                 within: Duration::from_secs(number(argument("timeout")?)?),
                 batch_within: None,
             },

@@ -54,26 +54,32 @@ impl Door {
     }
 
     /// Nothing irreversible is done to a link that its upgrade has not recorded before (upgrade.md, invariant 7).
-    fn judge_link(&self, pod: &str, what: &str, uid: &str) {
+    fn judge_link(&self, pod: &str, what: &str, name: &str) {
+        // Those to another region stay: one is production's, the other goes only with an attempt that was given up.
+        let uid = name.trim_end_matches("-chain").trim_end_matches("-dr");
         let upgrades = self.0.api.all("rollingupgrades", "shop");
         let upgrade = upgrades.iter().find(|upgrade| upgrade["metadata"]["uid"] == uid);
         let record = upgrade.map(|upgrade| upgrade["status"]["record"].clone()).unwrap_or_default();
         let given_up = !record["failure"].is_null();
         // Of an upgrade that was deleted nobody knows what it had recorded.
-        let may = record.is_null() || if given_up { what == "DROP" } else { record["terminating"] == true };
+        let may = match name.strip_prefix(uid) {
+            Some("-dr") => false,
+            Some("-chain") => given_up && what == "DROP",
+            _ => record.is_null() || if given_up { what == "DROP" } else { record["terminating"] == true },
+        };
         if !may {
-            self.0.history.break_rule(format!("{what} of the link on {pod}, but recorded is {record}"));
+            self.0.history.break_rule(format!("{what} of link {name} on {pod}, but recorded is {record}"));
         }
     }
 
     /// No FAILOVER without a recorded election (promotion.md 8, 3 and 4). Returns whether it must not succeed.
     fn judge(&self, pod: &str, sql: &str) -> bool {
-        if let Some(uid) = link_after(sql, "DROP AVAILABILITY GROUP [") {
-            self.judge_link(pod, "DROP", uid);
+        if let Some(link) = link_after(sql, "DROP AVAILABILITY GROUP [") {
+            self.judge_link(pod, "DROP", link);
         }
         let force = sql.contains("FORCE_FAILOVER_ALLOW_DATA_LOSS");
-        if let Some(uid) = link_after(sql, "ALTER AVAILABILITY GROUP [").filter(|_| force) {
-            self.judge_link(pod, "FORCE", uid);
+        if let Some(link) = link_after(sql, "ALTER AVAILABILITY GROUP [").filter(|_| force) {
+            self.judge_link(pod, "FORCE", link);
             return false;
         }
         if force && !self.accepted(pod) {
@@ -221,7 +227,7 @@ pub fn group_of(pod: &str) -> &str {
     name.strip_suffix("-a").or_else(|| name.strip_suffix("-c")).unwrap_or(name)
 }
 
-/// The upgrade whose link is named behind a mark, by its UID.
+/// The link of an upgrade that is named behind a mark: the upgrade's UID, and for a link to another region one word more.
 fn link_after<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
     text.split_once(mark)?.1.strip_prefix("quorate-")?.split(']').next()
 }

@@ -122,6 +122,7 @@ impl SqlHost {
         let network = self.0.net.host(&container.pod);
         let spec = &container.object["spec"]["containers"][0];
         let (edition, engine_edition) = instance::edition(&variable(spec, "MSSQL_PID"))?;
+        let mix = |sum: u64, byte: u8| sum.wrapping_mul(31).wrapping_add(u64::from(byte));
         let config = instance::Config {
             server_name: container.pod.clone(),
             version: version(spec["image"].as_str().unwrap_or_default()).into(),
@@ -130,7 +131,7 @@ impl SqlHost {
             hadr_enabled: true,
             disk: self.disk(&container),
             collation: "SQL_Latin1_General_CP1_CI_AS".into(),
-            seed: self.0.seed ^ container.pod.bytes().fold(container.restart, |sum, byte| sum * 31 + u64::from(byte)),
+            seed: self.0.seed ^ container.pod.bytes().fold(container.restart, mix),
         };
         let uptime = u64::try_from(self.0.api.clock().elapsed().as_millis()).unwrap_or_default() + 600_000;
         let wall = self.0.api.clock().now().as_microsecond();
