@@ -78,8 +78,11 @@ pub fn judge(record: &Record, evidence: &Evidence, wish: Wish<'_>) -> Verdict {
     }
     let holders: Vec<_> = usable.into_iter().filter(|(_, answer)| answer.number == highest).collect();
     let lineage = record.lineage();
+    // With two voters and a commit quorum nothing is acknowledged before both have it, whoever was primary: a number that
+    // nobody joined hides no commit.
+    let both = record.voters.len() == 2 && record.commit_quorum > 0;
     let synchronous = holders.iter().copied().filter(|(_, answer)| answer.mode == Mode::Synchronous);
-    let (known, phantoms): (Vec<_>, Vec<_>) = synchronous.partition(|(name, _)| lineage.contains(*name));
+    let (known, phantoms): (Vec<_>, Vec<_>) = synchronous.partition(|(name, _)| both || lineage.contains(*name));
     if known.is_empty() {
         return nobody(highest, &names(&holders), &names(&phantoms));
     }

@@ -102,6 +102,17 @@ fn a_replica_that_was_never_seen_following_is_an_answer_but_no_candidate() {
     assert_eq!(elected(&verdict), Some("orders-1"));
 }
 
+/// Of two voters with a commit quorum each has whatever was acknowledged; without one the primary may have gone on alone.
+#[test]
+fn of_two_replicas_with_a_commit_quorum_either_is_a_candidate_seen_following_or_not() {
+    for (quorum, expected) in [(0, None), (1, Some("orders-1"))] {
+        let mut lineage = record(2, quorum);
+        lineage.followers.clear();
+        let verdict = judge(&lineage, &evidence(2, &[(0, answer(8)), (1, answer(9))]), Wish::default());
+        assert_eq!(elected(&verdict), expected, "commit quorum {quorum}");
+    }
+}
+
 #[test]
 fn after_an_election_that_was_never_settled_the_one_before_it_may_come_back() {
     let unsettled = record(3, 1).open(2, Default::default(), 0, 0).elect(replica(1), SequenceNumber(8), 0, 0).open(
