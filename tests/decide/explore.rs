@@ -249,7 +249,7 @@ fn two_replicas_and_a_configuration_only_one_keep_the_rules_within_the_bounds() 
 #[test]
 fn two_replicas_keep_the_rules_within_the_bounds() {
     holds(2, false, 0, &[FailoverEngine::Local]);
-    holds(2, false, 1, &[FailoverEngine::Local]);
+    holds(2, false, 1, &FailoverEngine::ALL);
 }
 
 /// The search finds what it is there to find.
