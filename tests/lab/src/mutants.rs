@@ -125,7 +125,7 @@ const MUTANTS: &[Mutant] = &[
         file: "src/decide/promote.rs",
         from: "&& (ahead || shut_out(view))",
         to: "&& ahead",
-        story: "a_primary_that_the_voters_refuse_gives_way",
+        story: "an_election_that_the_engine_refuses_does_not_depose_a_healthy_primary",
     },
     Mutant {
         without: "lowering the recorded commit quorum before the engine's",
