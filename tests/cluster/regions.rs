@@ -10,8 +10,7 @@ const NEW_COPY: (&str, &str) = (WEST, "orders-v2-dr");
 
 /// The example as it is shipped, with the stand-in as image. Nothing is approved but what `approvals` says.
 fn manifests(approvals: &str) -> String {
-    include_str!("../../deploy/examples/staged-upgrade-two-regions.yaml")
-        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+    with_the_stand_in(include_str!("../../deploy/examples/staged-upgrade-two-regions.yaml"))
         .replace("{start: Automatic, switch: Manual, retire: Manual}", approvals)
 }
 
@@ -40,10 +39,6 @@ fn primary_of((namespace, group): (&str, &str)) -> String {
 fn on_replica(group: (&str, &str), replica: &str, database: &str, batch: &str) -> Result<String, String> {
     let host = format!("{replica}.{}-replicas.{}.svc.cluster.local", group.1, group.0);
     try_sql_at(&host, ("sa", &password_of(group)), database, batch)
-}
-
-fn reason_of_end(status: &Value) -> String {
-    text(status, "/record/failure/reason").to_owned()
 }
 
 #[test]
@@ -79,7 +74,7 @@ fn a_region_without_power_loses_nothing_that_the_barrier_covers() {
     on_replica(COPY, &leader, "master", &force).unwrap();
     let status = ends_in("RolledBack");
     tell(&status);
-    assert_eq!(reason_of_end(&status), "RegionLost", "{status}");
+    assert_eq!(text(&status, "/record/failure/reason"), "RegionLost", "{status}");
     let other = if leader.ends_with("-0") { "orders-dr-1" } else { "orders-dr-0" };
     wait_until(60, "the copy takes writes", || {
         let _ = on_replica(COPY, other, "master", "ALTER DATABASE [orders] SET HADR RESUME");

@@ -20,6 +20,11 @@ pub(crate) const PLANNED_LIMIT: f64 = 5.0;
 /// An application's login and its password.
 pub(crate) const APPLICATION: (&str, &str) = ("shop", "Shop-4711-lab");
 
+/// An example as it is shipped, with the stand-in as image.
+pub(crate) fn with_the_stand_in(example: &str) -> String {
+    example.replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+}
+
 pub(crate) fn manifest() -> String {
     let (login, password) = APPLICATION;
     let secret = format!(
@@ -28,8 +33,7 @@ pub(crate) fn manifest() -> String {
     let logins = format!(
         "  logins: [{{name: {login}, passwordSecret: {{name: shop-db, key: password}}, databases: [{{name: orders, roles: [db_datareader]}}]}}]"
     );
-    let group = include_str!("../../deploy/examples/three-synchronous.yaml")
-        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev");
+    let group = with_the_stand_in(include_str!("../../deploy/examples/three-synchronous.yaml"));
     format!("{secret}\n---\n{}\n{logins}\n", group.trim_end())
 }
 

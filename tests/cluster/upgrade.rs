@@ -43,8 +43,7 @@ spec:
 
 /// The example as it is shipped, with the stand-in as image and every step automatic.
 pub(crate) fn upgrade() -> String {
-    include_str!("../../deploy/examples/staged-upgrade.yaml")
-        .replace("mcr.microsoft.com/mssql/server:2022-CU16-ubuntu-22.04", "lab.local/sqlservr:dev")
+    with_the_stand_in(include_str!("../../deploy/examples/staged-upgrade.yaml"))
         .replace("switch: Manual, retire: Manual", "switch: Automatic, retire: Automatic")
 }
 

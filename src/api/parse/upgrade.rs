@@ -19,9 +19,11 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
     let read_only = spec.read_only.clone().unwrap_or_default();
     let seconds =
         |value: Option<i32>, unless: i32| Duration::from_secs(value.unwrap_or(unless).max(0).unsigned_abs().into());
-    let production = slot(&mut court, "spec.production", &spec.production);
-    let stage = slot(&mut court, "spec.stage", &spec.stage);
-    let geo = spec.geo.as_ref().map(|wanted| geo(&mut court, object, wanted));
+    let UpgradeSlot { availability_group, endpoint } = &spec.production;
+    let production = slot(&mut court, "spec.production", availability_group, endpoint);
+    let UpgradeSlot { availability_group, endpoint } = &spec.stage;
+    let stage = slot(&mut court, "spec.stage", availability_group, endpoint);
+    let geo = spec.geo.as_ref().and_then(|wanted| geo(&mut court, object, wanted));
     differ(&mut court, spec);
     let wish = Wish {
         name: object.metadata.name.clone().unwrap_or_default(),
@@ -31,11 +33,7 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
             (Some(production), Some(stage)) => [production, stage],
             _ => return Err(Refusals(court.0)),
         },
-        geo: match geo {
-            Some(None) => return Err(Refusals(court.0)),
-            Some(geo) => geo,
-            None => None,
-        },
+        geo,
         front: spec.traffic.service.clone(),
         script: match script(&mut court, &spec.script) {
             Some(script) => script,
@@ -64,15 +62,15 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
     if court.0.is_empty() { Ok(wish) } else { Err(Refusals(court.0)) }
 }
 
-fn slot(court: &mut Court, field: &str, slot: &UpgradeSlot) -> Option<(GroupName, String)> {
-    let endpoint = slot.endpoint.trim();
+fn slot(court: &mut Court, field: &str, group: &str, endpoint: &str) -> Option<(GroupName, String)> {
+    let endpoint = endpoint.trim();
     court.require(
         !endpoint.is_empty(),
         &format!("{field}.endpoint"),
         "must not be empty",
         "name the Service of the application",
     );
-    match GroupName::new(slot.availability_group.clone()) {
+    match GroupName::new(group) {
         Ok(name) => Some((name, endpoint.to_owned())),
         Err(error) => {
             court.refuse(format!("{field}.availabilityGroup"), error.to_string(), "name an AvailabilityGroup");
@@ -81,13 +79,11 @@ fn slot(court: &mut Court, field: &str, slot: &UpgradeSlot) -> Option<(GroupName
     }
 }
 
-/// `None`: refused.
+/// `None`: refused, and the court knows why.
 fn geo(court: &mut Court, object: &RollingUpgrade, wanted: &spec::Geo) -> Option<Geo> {
     let own = object.metadata.namespace.as_deref().unwrap_or_default();
     let mut place = |field: &str, wanted: &spec::GeoSlot| {
-        let plain =
-            UpgradeSlot { availability_group: wanted.availability_group.clone(), endpoint: wanted.endpoint.clone() };
-        let (group, endpoint) = slot(court, field, &plain)?;
+        let (group, endpoint) = slot(court, field, &wanted.availability_group, &wanted.endpoint)?;
         Some(Place { group, namespace: wanted.namespace.as_deref().unwrap_or(own).to_string(), endpoint })
     };
     let (production, stage) =

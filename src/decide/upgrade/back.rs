@@ -36,12 +36,11 @@ pub fn give_up(view: &View<'_>, reason: Reason, message: String) -> Plan {
 pub fn lose(view: &View<'_>, reason: Reason, message: String, fenced: bool) -> Plan {
     let until = view.record.read_only_since.map(|_| view.record.read_only_until.unwrap_or(view.seen.at));
     let record = Record { read_only_until: until, ..failed(view, Step::RolledBack, reason, &message) };
-    let production = if fenced { view.claim(FenceState::Kept) } else { Act::Claim(Slot::Production, None) };
-    let copies = geo::groups(view).filter(|(slot, _)| *slot == Slot::ProductionDr);
-    let releases = copies.map(|(slot, _)| Act::Claim(slot, None));
+    let mut claims = fenced.then(|| view.claim(FenceState::Kept)).into_iter().collect::<Vec<_>>();
+    claims.extend(view.releases(if fenced { &[Slot::ProductionDr] } else { &[Slot::Production, Slot::ProductionDr] }));
     // The fence first: once this is over nobody looks after it.
     Plan::new(record.step, reason, message.clone())
-        .wave(releases.chain([production]))
+        .wave(claims)
         .wave([Act::Record(Box::new(record))])
         .wave([Act::Announce(reason, message)])
         .recheck(std::time::Duration::ZERO)
@@ -74,8 +73,7 @@ pub fn roll(view: &View<'_>) -> Plan {
     if let (Some(front), Some(selector)) = (view.seen.front.as_ref().filter(|front| front.ours), &endpoint.selector)
         && front.selector != *selector
     {
-        let standby = geo::standby(view.seen, Slot::Production);
-        acts.push(Act::Lead { endpoint: endpoint.name.clone(), selector: selector.clone(), standby });
+        acts.push(view.lead(Slot::Production, selector.clone()));
     }
     let drops = freeze::drops(view.production, &view.link());
     acts.extend(drops);
@@ -89,10 +87,7 @@ pub fn roll(view: &View<'_>) -> Plan {
     if !acts.is_empty() || view.production.facts.is_empty() {
         return view.wait(Reason::RollingBack, "the link is cut on production").wave(acts).recheck(super::SOON);
     }
-    let copies = geo::groups(view).filter(|(slot, _)| *slot == Slot::ProductionDr);
-    let claimed = copies.chain([(Slot::Production, view.production)]);
-    let claimed = claimed.filter(|(_, group)| group.claim(&view.seen.wish.uid).is_some());
-    let releases: Vec<_> = claimed.map(|(slot, _)| Act::Claim(slot, None)).collect();
+    let releases = view.releases(&[Slot::Production, Slot::ProductionDr]);
     if !releases.is_empty() {
         return view.wait(Reason::RollingBack, "production takes part no more").wave(releases).recheck(super::SOON);
     }

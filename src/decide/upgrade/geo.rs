@@ -2,7 +2,7 @@
 //! they hold is read there, by the barrier and the script's token, not concluded from queues here.
 
 use super::{
-    Act, Facts, Observation, Plan, Reason, Record, SqlStep, View, at, back,
+    Act, Facts, Observation, Plan, Reason, Record, SqlStep, View, at, back, named_after,
     observation::{CopyFacts, LinkFacts, Marks},
     prepare, release,
     seen::{Group, Slot},
@@ -15,12 +15,12 @@ use std::collections::BTreeSet;
 
 /// The link from the stage to its copy. It stays: the copy is the new version's from then on.
 pub fn chain_name(uid: &str) -> GroupName {
-    GroupName::new(format!("quorate-{uid}-chain")).unwrap_or_else(|_| unreachable!("UIDs are short and plain"))
+    named_after(uid, "-chain")
 }
 
 /// The link from production to its copy, where nobody has made one before. It stays, whatever becomes of the upgrade.
 fn own_link_name(uid: &str) -> GroupName {
-    GroupName::new(format!("quorate-{uid}-dr")).unwrap_or_else(|_| unreachable!("UIDs are short and plain"))
+    named_after(uid, "-dr")
 }
 
 /// The groups of another region.

@@ -34,8 +34,11 @@ pub use record::{Failure, Inputs, Record, Step};
 pub use seen::Observation;
 
 use crate::model::{ActiveUpgrade, Fence, FenceState, GroupName, ReplicaName, Slot, upgrade::NEVER};
-use seen::Group;
-use std::{collections::BTreeSet, time::Duration};
+use seen::{Front, Group};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How often an upgrade is looked at while production is read-only.
 const SOON: Duration = Duration::from_millis(250);
@@ -167,6 +170,25 @@ impl View<'_> {
             .map(ReplicaName::as_str)
             .collect()
     }
+
+    /// Those of these slots that take part in this upgrade do so no more.
+    fn releases(&self, slots: &[Slot]) -> Vec<Act> {
+        let here = [(Slot::Production, self.production), (Slot::Stage, self.stage)];
+        let ours = geo::groups(self).chain(here).filter(|(_, group)| group.claim(&self.seen.wish.uid).is_some());
+        ours.filter(|(slot, _)| slots.contains(slot)).map(|(slot, _)| Act::Claim(slot, None)).collect()
+    }
+
+    /// Leads users to the endpoint of production or of the stage, which selects this.
+    fn lead(&self, slot: Slot, selector: BTreeMap<String, String>) -> Act {
+        let to = if slot == Slot::Production { &self.seen.production } else { &self.seen.stage };
+        Act::Lead { endpoint: to.endpoint.name.clone(), selector, standby: geo::standby(self.seen, slot) }
+    }
+
+    /// The front Service, when it leads users there.
+    fn led(&self, slot: Slot, selector: &BTreeMap<String, String>) -> Option<&Front> {
+        let standby = geo::standby(self.seen, slot);
+        self.seen.front.as_ref().filter(|front| front.selector == *selector && front.standby == standby)
+    }
 }
 
 /// A step of an instance.
@@ -180,7 +202,11 @@ fn side(group: &Group) -> Side {
 
 /// The name of an upgrade's link: from its UID, so that no two upgrades share one.
 pub fn link_name(uid: &str) -> GroupName {
-    GroupName::new(format!("quorate-{uid}")).unwrap_or_else(|_| unreachable!("UIDs are short and plain"))
+    named_after(uid, "")
+}
+
+fn named_after(uid: &str, what: &str) -> GroupName {
+    GroupName::new(format!("quorate-{uid}{what}")).unwrap_or_else(|_| unreachable!("UIDs are short and plain"))
 }
 
 /// What a person said once is said for good.

@@ -180,14 +180,13 @@ pub fn endpoints(view: &View<'_>) -> Plan {
     let Some(selector) = production.selector.clone().filter(|selector| !selector.is_empty()) else {
         return view.wait(Reason::EndpointsMissing, format!("Service {} does not exist; apply it", production.name));
     };
-    let standby = geo::standby(view.seen, Slot::Production);
     match &view.seen.front {
         Some(front) if !front.ours => {
             return view.wait(Reason::NameTaken, "spec.traffic.service exists and is not this upgrade's; delete it");
         }
-        Some(front) if front.selector == selector && front.standby == standby => {}
+        _ if view.led(Slot::Production, &selector).is_some() => {}
         _ => {
-            let lead = Act::Lead { endpoint: production.name.clone(), selector, standby };
+            let lead = view.lead(Slot::Production, selector);
             return view.wait(Reason::EndpointsMissing, "the front Service is made").wave([lead]).recheck(super::SOON);
         }
     }

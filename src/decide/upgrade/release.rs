@@ -146,12 +146,10 @@ pub fn switch(view: &View<'_>) -> Plan {
         return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
     };
     let record = Record { switching: true, ..view.record.clone() };
-    let standby = geo::standby(view.seen, Slot::Stage);
-    let lead = Act::Lead { endpoint: view.seen.stage.endpoint.name.clone(), selector, standby };
     view.wait(Reason::Switching, "users are led to the stage")
         .wave([Act::Record(Box::new(record))])
         .wave([view.claim(FenceState::Kept)])
-        .wave([lead])
+        .wave([view.lead(Slot::Stage, selector)])
 }
 
 /// The decision is recorded: production stays fenced whatever happens, users go to the stage.
@@ -163,11 +161,8 @@ fn lead(view: &View<'_>) -> Plan {
     let Some(selector) = endpoint.selector.clone().filter(|selector| !selector.is_empty()) else {
         return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
     };
-    let standby = geo::standby(view.seen, Slot::Stage);
-    let front = view.seen.front.as_ref().filter(|front| front.selector == selector && front.standby == standby);
-    let Some(front) = front else {
-        let lead = Act::Lead { endpoint: endpoint.name.clone(), selector, standby };
-        return view.wait(Reason::Switching, "users are led to the stage").wave([lead]);
+    let Some(front) = view.led(Slot::Stage, &selector) else {
+        return view.wait(Reason::Switching, "users are led to the stage").wave([view.lead(Slot::Stage, selector)]);
     };
     let others: u32 = front.leads_to.iter().filter(|(name, _)| **name != endpoint.name).map(|(_, pods)| pods).sum();
     let ours = front.leads_to.get(&endpoint.name).copied().unwrap_or_default();
@@ -192,9 +187,7 @@ pub fn soak(view: &View<'_>) -> Plan {
 
 /// The stage's group is free; nothing that a user applied is deleted.
 pub fn retire(view: &View<'_>) -> Plan {
-    let others = geo::groups(view).chain([(Slot::Stage, view.stage)]);
-    let claimed = others.filter(|(_, group)| group.claim(&view.seen.wish.uid).is_some());
-    let releases: Vec<_> = claimed.map(|(slot, _)| Act::Claim(slot, None)).collect();
+    let releases = view.releases(&[Slot::Stage, Slot::ProductionDr, Slot::StageDr]);
     if !releases.is_empty() {
         return view.wait(Reason::Retired, "the stage's group is a group like any other").wave(releases);
     }

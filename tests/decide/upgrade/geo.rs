@@ -1,14 +1,11 @@
 //! The same with copies of production and stage in another region.
 
 use super::{
-    goes_back, goes_on, reaches, succeeds, until,
+    fails_in_its_script, goes_back, goes_on, reaches, succeeds, until,
     world::{PRODUCTION, PRODUCTION_DR, STAGE, STAGE_DR, World},
 };
 use quorate::{
-    decide::upgrade::{
-        Reason, Step, decide,
-        seen::{Job, Script},
-    },
+    decide::upgrade::{Reason, Step, decide, seen::Script},
     model::{FenceState, SecondaryConnections, Slot, upgrade::Approval},
 };
 
@@ -135,10 +132,7 @@ fn after_the_switch_nothing_leads_back_to_the_old_version() {
 #[test]
 fn a_corrected_script_starts_over_in_both_regions() {
     let mut world = World::in_two_regions();
-    reaches(&mut world, Step::RunningScript);
-    goes_on(&mut world);
-    world.job = Job::Failed("002.sql:7: error 208".into());
-    goes_back(&mut world, Reason::ScriptFailed);
+    fails_in_its_script(&mut world);
     assert_eq!(world.sides[PRODUCTION_DR].upgrade, None, "production's copy is free");
     world.script = Script::Ready("another hash".into());
     succeeds(&mut world);

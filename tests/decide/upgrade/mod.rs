@@ -66,6 +66,14 @@ fn goes_back(world: &mut World, reason: Reason) {
     world.check(world.told[0].len() > told, "nobody can write on production");
 }
 
+/// The script ends with an error, and users stay where they are.
+fn fails_in_its_script(world: &mut World) {
+    reaches(world, Step::RunningScript);
+    goes_on(world);
+    world.job = Job::Failed("002.sql:7: error 208".into());
+    goes_back(world, Reason::ScriptFailed);
+}
+
 #[test]
 fn an_upgrade_goes_through_every_step_and_loses_nothing() {
     let mut world = World::new();
@@ -141,10 +149,7 @@ fn a_person_may_give_up_until_users_are_led_away() {
 #[test]
 fn a_corrected_script_is_another_attempt_on_a_stage_that_was_emptied() {
     let mut world = World::new();
-    reaches(&mut world, Step::RunningScript);
-    goes_on(&mut world);
-    world.job = Job::Failed("002.sql:7: error 208".into());
-    goes_back(&mut world, Reason::ScriptFailed);
+    fails_in_its_script(&mut world);
     (0..200).for_each(|_| goes_on(&mut world));
     assert_eq!(world.step(), Step::RolledBack, "nothing was corrected");
     world.wish.approved = [Approval::Switch].into();
@@ -162,10 +167,7 @@ fn a_corrected_script_is_another_attempt_on_a_stage_that_was_emptied() {
 #[test]
 fn each_failure_gives_production_its_writers_back() {
     let mut world = World::new();
-    reaches(&mut world, Step::RunningScript);
-    goes_on(&mut world);
-    world.job = Job::Failed("002.sql:7: error 208".into());
-    goes_back(&mut world, Reason::ScriptFailed);
+    fails_in_its_script(&mut world);
 
     let mut world = World::new();
     reaches(&mut world, Step::Verifying);

@@ -282,7 +282,8 @@ impl Stage {
     }
 }
 
-fn condition_of(object: &Value, kind: &str) -> Option<(String, String)> {
+/// Status and reason of a condition of an object.
+pub fn condition_of(object: &Value, kind: &str) -> Option<(String, String)> {
     let conditions = object["status"]["conditions"].as_array()?;
     let found = conditions.iter().find(|condition| condition["type"] == kind)?;
     Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))

@@ -4,10 +4,10 @@ use super::{correct, failure};
 use crate::stage::{
     Setup, Stage,
     clients::{Writer, direct},
-    in_a_world_of_its_own, seconds,
+    condition_of, in_a_world_of_its_own, seconds,
     upgrade::{FAR, SCRIPT, SLOTS},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(super) async fn staged(seed: u64, script: &str) -> (Stage, Writer) {
     Stage::in_two_regions(Setup::new(seed), script).await
@@ -26,9 +26,9 @@ fn upgrade_within(stage: &Stage, seconds: u64) {
     });
 }
 
-fn condition(stage: &Stage, kind: &str) -> Value {
-    let conditions = stage.rolling_upgrade()["status"]["conditions"].clone();
-    conditions.as_array().into_iter().flatten().find(|one| one["type"] == kind).cloned().unwrap_or_default()
+/// Whether what users write goes to the other region, too.
+fn is_protected(stage: &Stage) -> bool {
+    condition_of(&stage.rolling_upgrade(), "DrProtected").is_some_and(|(status, _)| status == "True")
 }
 
 async fn ends_in(stage: &Stage, step: &str) {
@@ -51,7 +51,7 @@ async fn the_new_version_has_its_copy_in_another_region_before_users_are_on_it()
     let (stage, user) = staged(501, SCRIPT).await;
     upgrade(&stage);
     assert!(stage.comes_to("ReadyForUpgrade").await);
-    stage.check(condition(&stage, "DrProtected")["status"] == "True", "production has no copy that follows");
+    stage.check(is_protected(&stage), "production has no copy that follows");
     ends_in(&stage, "Succeeded").await;
     let status = stage.rolling_upgrade()["status"].clone();
     println!("read-only {} s: {}", status["readOnly"]["seconds"], status["readOnly"]["parts"]);
@@ -61,7 +61,7 @@ async fn the_new_version_has_its_copy_in_another_region_before_users_are_on_it()
     let standby = &front["metadata"]["annotations"]["quorate.dev/standby"];
     stage.check(*standby == "shop/shop-v2-dr", &format!("{standby}"));
     stage.ends_on_one_side(user).await;
-    stage.check(condition(&stage, "DrProtected")["status"] == "True", "the new version has no copy that follows");
+    stage.check(is_protected(&stage), "the new version has no copy that follows");
     stage.accounts_of(&there(FAR[1].0)).await;
     let copy = stage.connection("person", &direct(&stage.primary_of(FAR[1].0)));
     stage.check(copy.run("SELECT COUNT(*) FROM dbo.invoice").await.is_ok(), "what the script did is not in the copy");
