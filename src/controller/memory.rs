@@ -11,7 +11,8 @@ use crate::{
     decide::{
         ElectionState, Observation, Reason, Step,
         diagnose::{self, View},
-        observation::{CURE, DatabaseUser, FailoverMemo, LogBackup, Probe, QuorumRefused, RETRY, Refusal, Replica},
+        observation::{DatabaseUser, FailoverMemo, LogBackup, Probe, QuorumRefused, Refusal, Replica},
+        rejoin::due,
     },
     model::{DatabaseName, Group, ReplicaName, Role},
 };
@@ -127,9 +128,7 @@ impl Memory {
             replica.admin_refused = refused.map(|(first, last)| Refusal { lasting: now - *first, asked: now - *last });
             replica.rejoining_for = since(&mut self.rejoining, name, rejoins, now);
             let before = self.rejoined_for.insert(name.clone(), replica.rejoining_for).unwrap_or_default();
-            replica.retry = times(replica.rejoining_for, RETRY) > times(before, RETRY);
-            let cure = times(replica.rejoining_for, CURE);
-            replica.cure = if cure > times(before, CURE) { cure } else { 0 };
+            (replica.retry, replica.cure) = due(replica.rejoining_for, before);
         }
         self.silent.retain(|name, _| seen.replicas.contains_key(name));
         self.rejoined_for.retain(|name, _| seen.replicas.contains_key(name));
@@ -183,10 +182,6 @@ impl Memory {
             replica.silent_since = None;
         }
     }
-}
-
-fn times(time: Duration, period: Duration) -> u32 {
-    u32::try_from(time.as_secs() / period.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// How long `holds` has been true for `name`.

@@ -5,10 +5,10 @@ use super::{
     diagnose::{View, utc},
     election::Cause,
     fence, housekeeping, membership,
-    observation::CURE,
     plan::{Plan, Reason, Step},
     promote,
     promote::{POLL, WATCH, is_following, mode_of, open_election},
+    rejoin::CURE,
     requirements, setup, switchover,
 };
 use crate::model::{Mode, ReplicaName, Role, quorum};

@@ -14,6 +14,7 @@ pub mod observation;
 pub mod plan;
 mod promote;
 pub mod reason;
+pub mod rejoin;
 mod requirements;
 mod settle;
 mod setup;

@@ -8,11 +8,6 @@ use std::{
     time::Duration,
 };
 
-/// A secondary that lost its primary may find it again by itself; it is told anew each time this has passed.
-pub const RETRY: Duration = Duration::from_secs(5);
-/// A replica that the engine does not let back (41104) is cured each time this has passed (promotion.md 6).
-pub const CURE: Duration = Duration::from_secs(30);
-
 /// What one pass saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
@@ -104,7 +99,7 @@ pub struct Replica {
     pub admin_refused: Option<Refusal>,
     /// How long it has answered without following the primary; zero when it follows or is the primary.
     pub rejoining_for: Duration,
-    /// Another [`RETRY`] of that has passed since the last pass.
+    /// Another [`RETRY`](super::rejoin::RETRY) of that has passed since the last pass.
     pub retry: bool,
     /// The number of the cure that is due in this pass because it does not follow; zero: none.
     pub cure: u32,

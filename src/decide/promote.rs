@@ -6,8 +6,9 @@ use super::{
     forced,
     gate::{self, Evidence, Verdict, Wish},
     members,
-    observation::{CURE, Probe},
+    observation::Probe,
     plan::{Plan, Reason, Step},
+    rejoin::CURE,
     setup,
     stand_down::{stale_admission, stood_down, to_stand_down},
 };

@@ -2,7 +2,7 @@
 //! its effects, batches that land late or never, and a few faults and writes, within bounds.
 
 use super::world::{Fate, World, group};
-use quorate::decide::{Reason, Record, Step, observation::RETRY};
+use quorate::decide::{Reason, Record, Step, rejoin::RETRY};
 use standin::faults::FailoverEngine;
 use std::{
     collections::{HashSet, VecDeque, hash_map::DefaultHasher},

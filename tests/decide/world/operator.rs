@@ -1,7 +1,7 @@
 //! The operator: what a pass sees, and what becomes of its effects.
 
 use super::*;
-use quorate::decide::observation::{CURE, RETRY};
+use quorate::decide::rejoin::due;
 
 impl World {
     /// A new operator process: it remembers nothing.
@@ -27,9 +27,8 @@ impl World {
                 terminated: instance.terminated,
                 ..Pod::default()
             };
-            let times = |time: Duration, period: Duration| (time.as_secs() / period.as_secs()) as u32;
             let before = self.operator.rejoined_for.get(n).copied().unwrap_or_default();
-            let cure = times(instance.rejoining_for, CURE);
+            let (retry, cure) = due(instance.rejoining_for, before);
             let replica = Replica {
                 mode,
                 wanted: self.group.replicas.contains_key(n),
@@ -39,8 +38,8 @@ impl World {
                 silent_since: silent.then_some(0),
                 admin_refused: None,
                 rejoining_for: instance.rejoining_for,
-                retry: times(instance.rejoining_for, RETRY) > times(before, RETRY),
-                cure: if cure > times(before, CURE) { cure } else { 0 },
+                retry,
+                cure,
             };
             (n.clone(), replica)
         });
