@@ -23,10 +23,11 @@ fn begun(approvals: &str) -> (Namespace, Namespace, Healed, Writer) {
     let east = "  pod: {nodeSelector: {topology.kubernetes.io/region: east}}\n";
     apply(&format!("{}{east}", manifest()));
     wait_for_condition(180, &GROUP, "Ready", "True");
-    apply(&applications(NAMESPACE, ["v1", "v2"]));
-    apply(&applications(WEST, ["dr", "v2-dr"]));
+    apply(&application("v1", (NAMESPACE, "orders")));
     let writer = Writer::start();
-    apply(&manifests(approvals));
+    apply(&staged(&manifests(approvals)));
+    apply(&application("dr", COPY));
+    apply(&application("v2-dr", NEW_COPY));
     (guards.0, guards.1, guards.2, writer)
 }
 

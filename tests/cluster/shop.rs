@@ -107,6 +107,8 @@ pub(crate) struct Writer {
     child: Child,
     ledger: PathBuf,
     directory: tempfile::TempDir,
+    /// What it writes into.
+    table: &'static str,
 }
 
 impl Writer {
@@ -127,14 +129,47 @@ impl Writer {
         let directory = tempfile::tempdir().unwrap();
         let ledger = directory.path().join("ledger");
         let child = Self::command(&directory, (NAMESPACE, "orders")).stdout(Stdio::null()).spawn().unwrap();
-        let writer = Self { child, ledger, directory };
+        let writer = Self { child, ledger, directory, table: "ledger" };
         writer.wait_for_more("the first writes");
         writer
     }
 
+    /// A user of the application who orders all the time, from the moment on at which there is a front Service.
+    pub(crate) fn user() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = directory.path().join("ledger");
+        let mut command = Command::new("lab");
+        command.args(["visit", "--pause", "20", "--ledger"]).arg(&ledger);
+        let child =
+            command.arg(format!("shop.{NAMESPACE}.svc.cluster.local:80")).stdout(Stdio::null()).spawn().unwrap();
+        Self { child, ledger, directory, table: "sale" }
+    }
+
     pub(crate) fn acknowledged(&self) -> usize {
+        self.answers().iter().filter(|(outcome, ..)| outcome == "acknowledged").count()
+    }
+
+    /// Every answer in order: the outcome, when, in seconds, and what was said.
+    fn answers(&self) -> Vec<(String, f64, String)> {
         let text = std::fs::read_to_string(&self.ledger).unwrap_or_default();
-        text.lines().filter(|line| line.starts_with("acknowledged")).count()
+        let line = |line: &str| {
+            let mut words = line.splitn(4, ' ');
+            let (outcome, at) = (words.next()?.to_owned(), words.nth(1)?.parse::<f64>().ok()? / 1e6);
+            Some((outcome, at, words.next().unwrap_or_default().to_owned()))
+        };
+        text.lines().filter(|text| !text.starts_with("sent")).filter_map(line).collect()
+    }
+
+    /// The versions of the application that took orders, one after the other, and the longest time without a page that could be
+    /// read, from the first one on, in seconds.
+    pub(crate) fn served(&self) -> (Vec<String>, f64) {
+        let answers = self.answers();
+        let by = |said: &str| said.split(' ').next().unwrap_or_default().to_owned();
+        let mut versions: Vec<_> =
+            answers.iter().filter(|(outcome, ..)| outcome == "acknowledged").map(|(_, _, said)| by(said)).collect();
+        versions.dedup();
+        let pages: Vec<_> = answers.iter().filter(|(outcome, ..)| outcome != "unknown").map(|(_, at, _)| *at).collect();
+        (versions, pages.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max))
     }
 
     pub(crate) fn wait_for_more(&self, what: &str) {
@@ -170,7 +205,7 @@ impl Writer {
     pub(crate) fn check_in(&mut self, what: &str, group: (&str, &str)) -> Value {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let output = Self::command(&self.directory, group).arg("--check").output().unwrap();
+        let output = Self::command(&self.directory, group).args(["--table", self.table, "--check"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{what}: the ledger and the table of {group:?} differ: {said}");
         serde_json::from_slice(&output.stdout).unwrap()

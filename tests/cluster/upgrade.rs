@@ -4,41 +4,28 @@ use serde_json::Value;
 
 use crate::{shop::*, support::*};
 
+/// Longest time without a page that could be read: two attempts of the application to connect, and one of the user.
+const PAGE_LIMIT: f64 = 5.0;
 pub(crate) const UPGRADE: [&str; 4] = ["rollingupgrade", "-n", NAMESPACE, "shop-v2"];
 
-/// Both versions of the application, each with its Service.
-pub(crate) fn applications(namespace: &str, versions: [&str; 2]) -> String {
-    let version = |version: &str| {
-        format!(
-            "apiVersion: v1
-kind: Service
-metadata: {{name: shop-{version}, namespace: {namespace}}}
-spec: {{selector: {{app: shop, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: shop-{version}, namespace: {namespace}}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: shop, version: {version}}}}}
-  template:
-    metadata: {{labels: {{app: shop, version: {version}}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {{runAsNonRoot: true, runAsUser: 10001, fsGroup: 10001, seccompProfile: {{type: RuntimeDefault}}}}
-      containers:
-      - name: shop
-        image: lab.local/lab:dev
-        imagePullPolicy: Never
-        args: [serve]
-        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
-        volumeMounts: [{{name: data, mountPath: /data}}]
-      volumes: [{{name: data, emptyDir: {{}}}}]
-"
-        )
-    };
-    versions.map(version).join("---\n")
+/// A version of the application with its Service, writing into a group.
+pub(crate) fn application(version: &str, (namespace, group): (&str, &str)) -> String {
+    include_str!("../lab/config/shop.yaml")
+        .replace("VERSION", version)
+        .replace("GROUP", group)
+        .replace("NAMESPACE", namespace)
+}
+
+/// The upgrade, and the new version of the application.
+pub(crate) fn staged(upgrade: &str) -> String {
+    format!("{upgrade}\n---\n{}", application("v2", (NAMESPACE, "orders-v2")))
+}
+
+/// Production with the old version of the application.
+pub(crate) fn in_service() -> (Namespace, Healed) {
+    let (namespace, healed, _) = ready_group();
+    apply(&application("v1", (NAMESPACE, "orders")));
+    (namespace, healed)
 }
 
 /// The example as it is shipped, with the stand-in as image and every step automatic.
@@ -74,13 +61,26 @@ fn behind_the_front() -> Vec<String> {
     endpoints.flatten().map(|endpoint| text(endpoint, "/targetRef/name").to_owned()).collect()
 }
 
+/// Users were served by these versions, one after the other, and what they ordered is in a group.
+fn serves(mut user: Writer, versions: &[&str], group: &str) {
+    user.wait_for_more("orders");
+    let (by, gap) = user.served();
+    let report = user.check("users", group);
+    println!(
+        "users: {} orders taken by {by:?}, every one is in {group}; no page for {gap:.2} s",
+        report["acknowledged"]
+    );
+    assert_eq!(by, versions);
+    assert!(gap < PAGE_LIMIT, "no page for {gap} s");
+}
+
 #[test]
 #[ignore = "needs the lab"]
 fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
-    let (_namespace, _healed, _) = ready_group();
-    apply(&applications(NAMESPACE, ["v1", "v2"]));
+    let (_namespace, _healed) = in_service();
     let mut writer = Writer::start();
-    apply(&upgrade());
+    let user = Writer::user();
+    apply(&staged(&upgrade()));
     let status = ends_in("Succeeded");
     tell(&status);
     assert_eq!(status["online"], "shop-v2");
@@ -88,6 +88,7 @@ fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
     assert!(!pods.is_empty() && pods.iter().all(|pod| pod.starts_with("shop-v2-")), "{pods:?}");
     let report = writer.check("a staged upgrade", "orders-v2");
     println!("{} acknowledged on the old version, every one is on the new one", report["acknowledged"]);
+    serves(user, &["v1", "v2"], "orders-v2");
     let refused = try_sql_as(("sa", &password()), "orders", "CREATE TABLE dbo.late (id int)");
     assert!(refused.is_err(), "the old version still takes writes: {refused:?}");
 }
@@ -95,10 +96,11 @@ fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
 #[test]
 #[ignore = "needs the lab"]
 fn a_script_that_fails_gives_production_its_writers_back_and_a_corrected_one_starts_over() {
-    let (_namespace, _healed, _) = ready_group();
-    apply(&applications(NAMESPACE, ["v1", "v2"]));
+    let (_namespace, _healed) = in_service();
     let mut writer = Writer::start();
-    apply(&upgrade().replace("CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY);", "SELECT 1 / 0;"));
+    let user = Writer::user();
+    let wrong = upgrade().replace("CREATE TABLE dbo.invoice (id bigint NOT NULL PRIMARY KEY);", "SELECT 1 / 0;");
+    apply(&staged(&wrong));
     let status = ends_in("RolledBack");
     tell(&status);
     assert_eq!(status["online"], "shop-v1");
@@ -106,6 +108,7 @@ fn a_script_that_fails_gives_production_its_writers_back_and_a_corrected_one_sta
     assert_eq!(failure["reason"], "ScriptFailed", "{failure}");
     assert!(text(&failure, "/message").contains("8134"), "{failure}");
     writer.wait_for_more("writes on the old version again");
+    serves(user, &["v1"], "orders");
     apply(&upgrade());
     let status = ends_in("Succeeded");
     tell(&status);

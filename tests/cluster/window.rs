@@ -9,7 +9,7 @@ const DOUBLINGS: u32 = 8;
 
 /// Everything up to the upgrade, with so many megabytes in the database.
 fn begun(megabytes: u32) -> (Namespace, Healed, Writer) {
-    let (namespace, healed, _) = ready_group();
+    let (namespace, healed) = in_service();
     sql("orders", "CREATE TABLE dbo.block (text nvarchar(4000)); CREATE TABLE dbo.filler (text nvarchar(4000))");
     sql("orders", "INSERT INTO dbo.block (text) VALUES (REPLICATE(N'x', 4000))");
     for _ in 0..DOUBLINGS {
@@ -20,9 +20,8 @@ fn begun(megabytes: u32) -> (Namespace, Healed, Writer) {
         let copy = "INSERT INTO dbo.filler (text) SELECT b.text FROM dbo.block AS b; ".repeat(copies as usize);
         sql("orders", &copy);
     }
-    apply(&applications(NAMESPACE, ["v1", "v2"]));
     let writer = Writer::start();
-    apply(&upgrade());
+    apply(&staged(&upgrade()));
     (namespace, healed, writer)
 }
 

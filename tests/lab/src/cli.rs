@@ -13,11 +13,11 @@ use crate::faults::{Blow, End};
 use crate::layout::{DRIVER, Layout, Node};
 use crate::lock::Lock;
 use crate::progress::Progress;
-use crate::shop::Shop;
+use crate::shop::{Shop, Visitor};
 use crate::writer::Writer;
 use crate::{
     bench, cargo, cgroups, client, cluster, components, demo, demo_upgrade, faults, images, kubectl, lock, mutants,
-    network, node, node_init, peer, product, shell, shop, storage, test, writer,
+    network, node, node_init, peer, product, shell, storage, test, writer,
 };
 
 #[derive(Debug, Parser)]
@@ -124,12 +124,12 @@ enum Command {
     /// Fetch HOST:PORT/PATH
     #[command(hide = true)]
     Get { url: String },
-    /// Serve the page of a shop: the application of the demo
+    /// Serve the page of a shop: the application of staged upgrades
     #[command(hide = true)]
     Shop(Box<Shop>),
-    /// Visit HOST:PORT/PATH for ever
+    /// Order in a shop for ever
     #[command(hide = true)]
-    Visit { url: String },
+    Visit(Visitor),
     #[command(hide = true)]
     NodeInit { node: Node },
     #[command(hide = true)]
@@ -225,7 +225,7 @@ pub(crate) fn run(cli: Cli) -> Result<i32> {
         Command::Serve { port, file } => peer::serve(port, &file)?,
         Command::Get { url } => peer::get(&url)?,
         Command::Shop(shop) => shop.serve()?,
-        Command::Visit { url } => shop::visit(&url),
+        Command::Visit(visitor) => visitor.visit()?,
         Command::NodeInit { node } => node_init::run(&layout, node)?,
         Command::Provisioner => storage::run(&layout)?,
     }

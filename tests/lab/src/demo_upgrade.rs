@@ -12,7 +12,7 @@ use crate::layout::Layout;
 use crate::product::{ORDERS, SHOP};
 use crate::progress::Progress;
 use crate::shell::{self, Look};
-use crate::{cli, images, kubectl, product};
+use crate::{cli, kubectl, product};
 
 /// Name of the upgrade, of the stage's group, and of the Service that users reach.
 const UPGRADE: &str = "shop-v2";
@@ -42,7 +42,7 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
     let watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let (watch, _) = shown(watch.map_err(failed("watch"))?, progress, "  | ", 1);
     let program = std::env::current_exe().map_err(failed("find this program"))?.into_os_string();
-    let page = format!("{FRONT}.{SHOP}.svc.cluster.local:80/");
+    let page = format!("{FRONT}.{SHOP}.svc.cluster.local:80");
     let visitor = cli::inside(layout, &[program, OsString::from("visit"), OsString::from(page)])
         .and_then(|mut visit| visit.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed("visit")));
     let outcome = visitor.and_then(|visitor| {
@@ -91,39 +91,5 @@ fn tell(status: &Value) -> Result<()> {
 
 /// A version of the shop with its Service, writing into a group.
 fn application(version: &str, group: &str) -> String {
-    let image = images::LAB;
-    format!(
-        "apiVersion: v1
-kind: Service
-metadata: {{name: shop-{version}, namespace: {SHOP}}}
-spec: {{selector: {{app: shop, version: {version}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: shop-{version}, namespace: {SHOP}}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: shop, version: {version}}}}}
-  template:
-    metadata: {{labels: {{app: shop, version: {version}}}}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      securityContext: {{runAsNonRoot: true, runAsUser: 10001, seccompProfile: {{type: RuntimeDefault}}}}
-      containers:
-      - name: shop
-        image: {image}
-        imagePullPolicy: Never
-        args:
-        - shop
-        - --version={version}
-        - --host={group}-rw.{SHOP}.svc.cluster.local
-        - --database={ORDERS}
-        - --ca=/ca/ca.crt
-        env: [{{name: LAB_PASSWORD, valueFrom: {{secretKeyRef: {{name: {group}-admin, key: password}}}}}}]
-        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
-        readinessProbe: {{httpGet: {{path: /alive, port: 8080}}, periodSeconds: 1, failureThreshold: 2}}
-        volumeMounts: [{{name: ca, mountPath: /ca}}]
-      volumes: [{{name: ca, configMap: {{name: {group}-ca}}}}]
-"
-    )
+    include_str!("../config/shop.yaml").replace("VERSION", version).replace("GROUP", group).replace("NAMESPACE", SHOP)
 }

@@ -1,19 +1,25 @@
-//! The application of `cargo lab demo upgrade`: every visit of its page is an order in its database. And its visitor.
+//! The application of staged upgrades: a visit of its page with a number is an order in its database. And its visitor.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::client::{Server, runtime};
-use crate::error::{Error, Result};
+use crate::error::{AtPath as _, Error, Result};
+use crate::ledger::{Outcome, answered, sent};
 use crate::peer;
 
-/// Between two visits.
-const VISIT: Duration = Duration::from_millis(200);
 /// A page that stays the same is shown again after so long.
 const SAME: Duration = Duration::from_secs(2);
+/// What a page says that took an order, behind the version.
+const TAKEN: &str = "takes your order";
+/// What it says when it can only be read.
+const CLOSED: &str = "takes no orders now";
 
 #[derive(Debug, Args)]
 pub(crate) struct Shop {
@@ -28,29 +34,33 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Serves the page, one visit after the other; `/alive` visits nothing.
+    /// Serves the page, one visit after the other: `/NUMBER` is an order, `/alive` nothing.
     pub(crate) fn serve(&self) -> Result<()> {
         let refused = |error| Error::refused(format!("cannot listen on port {}: {error}", self.listen));
         let listener = TcpListener::bind(("0.0.0.0", self.listen)).map_err(refused)?;
         let runtime = runtime()?;
         for mut stream in listener.incoming().flatten() {
-            match peer::path_of(&stream).as_deref() {
-                Some("/alive") => peer::reply(&mut stream, "200 OK", ""),
-                Some("/") => match runtime.block_on(self.page()) {
-                    Ok(page) => peer::reply(&mut stream, "200 OK", &format!("{} {page}", self.version)),
-                    Err(why) => peer::reply(&mut stream, "503 Service Unavailable", &why),
-                },
-                _ => peer::reply(&mut stream, "404 Not Found", ""),
+            let path = peer::path_of(&stream).unwrap_or_default();
+            if path == "/alive" {
+                peer::reply(&mut stream, "200 OK", "");
+                continue;
+            }
+            let Some(order) = path.strip_prefix('/').and_then(|number| number.parse().ok()) else {
+                peer::reply(&mut stream, "404 Not Found", "");
+                continue;
+            };
+            match runtime.block_on(self.page(order)) {
+                Ok(page) => peer::reply(&mut stream, "200 OK", &format!("{} {page}", self.version)),
+                Err(why) => peer::reply(&mut stream, "503 Service Unavailable", &why),
             }
         }
         Ok(())
     }
 
     /// Takes an order, or says why it cannot; orders that were taken can be read all the same.
-    async fn page(&self) -> std::result::Result<String, String> {
+    async fn page(&self, id: i64) -> std::result::Result<String, String> {
         let config = self.server.config().map_err(|error| error.to_string())?;
         let mut connection = self.server.connect(&config).await?;
-        let id = jiff::Timestamp::now().as_microsecond();
         let mut order = format!(
             "IF OBJECT_ID(N'dbo.sale') IS NULL CREATE TABLE dbo.sale (id bigint NOT NULL PRIMARY KEY);
              INSERT INTO dbo.sale (id) VALUES ({id});"
@@ -64,24 +74,77 @@ impl Shop {
         let orders: i32 = rows.first().and_then(|row| row.try_get(0).ok().flatten()).unwrap_or_default();
         let invoice = if self.version == "v2" { " and invoice" } else { "" };
         match taken {
-            Ok(_) => Ok(format!("takes your order{invoice}: {orders} so far")),
+            Ok(_) => Ok(format!("{TAKEN}{invoice}: {orders} so far")),
             // The database is read-only: what is there is shown all the same.
-            Err(error) if error.code() == Some(3906) => Ok(format!("takes no orders now: {orders} so far")),
+            Err(error) if error.code() == Some(3906) => Ok(format!("{CLOSED}: {orders} so far")),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// Visits a page for ever and shows what changes.
-pub(crate) fn visit(url: &str) {
-    let (mut shown, mut at) = (String::new(), Instant::now());
-    loop {
-        let page = peer::fetch(url).unwrap_or_else(|error| format!("no page: {error}"));
-        let kind = page.split(':').next().unwrap_or_default().to_owned();
-        if kind != shown || at.elapsed() > SAME {
-            println!("{page}");
-            (shown, at) = (kind, Instant::now());
+/// Somebody who orders for ever.
+#[derive(Debug, Args)]
+pub(crate) struct Visitor {
+    /// `HOST:PORT` of the page
+    page: String,
+    /// Pause between two visits, milliseconds
+    #[arg(long, default_value_t = 200)]
+    pause: u64,
+    /// File for what became of each order; the text of an answer is the page
+    #[arg(long)]
+    ledger: Option<PathBuf>,
+}
+
+impl Visitor {
+    /// Shows what changes.
+    pub(crate) fn visit(&self) -> Result<()> {
+        let mut ledger = match &self.ledger {
+            Some(path) => Some((File::options().create(true).append(true).open(path).at(path)?, path)),
+            None => None,
+        };
+        let (mut shown, mut at) = (String::new(), Instant::now());
+        loop {
+            let order = jiff::Timestamp::now().as_microsecond();
+            if let Some((file, path)) = &mut ledger {
+                file.write_all(sent(order, order).as_bytes()).at(path)?;
+            }
+            let page =
+                peer::fetch(&format!("{}/{order}", self.page)).unwrap_or_else(|error| format!("no page: {error}"));
+            if let Some((file, path)) = &mut ledger {
+                let now = jiff::Timestamp::now().as_microsecond();
+                file.write_all(answered(order, outcome(&page), now, &page).as_bytes()).at(path)?;
+            }
+            let kind = page.split(':').next().unwrap_or_default().to_owned();
+            if kind != shown || at.elapsed() > SAME {
+                println!("{page}");
+                (shown, at) = (kind, Instant::now());
+            }
+            sleep(Duration::from_millis(self.pause));
         }
-        sleep(VISIT);
+    }
+}
+
+/// What a page says of its order. Without one it may have been taken.
+fn outcome(page: &str) -> Outcome {
+    let said = page.split_once(' ').map_or("", |(_, said)| said);
+    if said.starts_with(TAKEN) {
+        Outcome::Acknowledged
+    } else if said.starts_with(CLOSED) {
+        Outcome::Refused
+    } else {
+        Outcome::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_does_not_come_leaves_the_order_in_doubt() {
+        assert_eq!(outcome("v1 takes your order: 7 so far"), Outcome::Acknowledged);
+        assert_eq!(outcome("v2 takes your order and invoice: 7 so far"), Outcome::Acknowledged);
+        assert_eq!(outcome("v1 takes no orders now: 7 so far"), Outcome::Refused);
+        assert_eq!(outcome("no page: shop:80/1: HTTP/1.1 503: no login in time"), Outcome::Unknown);
     }
 }
