@@ -92,6 +92,8 @@ impl Fence {
 pub enum Approval {
     /// Production may become read-only.
     Start,
+    /// A script that failed was brought to its end by hand.
+    Script,
     /// Users may be switched.
     Switch,
     /// The old version may be given up.
@@ -119,6 +121,9 @@ pub struct Wish {
     pub script: Script,
     /// Longest time that it may take.
     pub script_time: Duration,
+    /// When it fails, everything stays as it is until a person decides.
+    #[serde(default)]
+    pub pauses: bool,
     /// Queries after it.
     pub verify: Vec<Verification>,
     /// Longest time that production may be read-only.

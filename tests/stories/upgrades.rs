@@ -8,7 +8,7 @@ use crate::{
     stage::{
         Setup, Stage,
         clients::{Writer, direct},
-        seconds,
+        condition_of, seconds,
         upgrade::SCRIPT,
     },
     world::containers::TOOL,
@@ -81,6 +81,48 @@ async fn a_script_that_fails_gives_users_their_writers_back_within_five_seconds(
     assert_eq!((stage.step(), failure(&stage)), ("RolledBack".into(), "ScriptFailed".into()));
     let told = stage.rolling_upgrade()["status"]["record"]["failure"]["message"].to_string();
     assert!(told.contains("01-invoice.sql") && told.contains("8134"), "{told}");
+}
+
+/// A script fails where people want to be asked; production stays as it is.
+async fn paused(seed: u64) -> (Stage, Writer) {
+    let (stage, user) = Stage::staged(Setup::new(seed), "SELECT 1 / 0;\nGO\n").await;
+    stage.upgrade(|spec| spec["script"]["onFailure"] = "Pause".into());
+    let stalled = |stage: &Stage| condition_of(&stage.rolling_upgrade(), "Stalled").is_some();
+    stage.until("it asks", seconds(120), stalled).await;
+    stage.pass(seconds(30)).await;
+    stage.check(stage.step() == "RunningScript", "it did not wait");
+    (stage, user)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_failed_can_be_brought_to_its_end_by_hand() {
+    let (stage, user) = paused(240).await;
+    let stalled = stage.rolling_upgrade()["status"]["conditions"].to_string();
+    for part in ["01-invoice.sql", "8134", "add Script to spec.approved", "or set spec.abort"] {
+        stage.check(stalled.contains(part), &stalled);
+    }
+    let late = stage.connection("late", &direct(&stage.primary())).run("CREATE TABLE dbo.late (id int)").await;
+    stage.check(late.is_err(), "production takes writes meanwhile");
+    let rest = SCRIPT.split("GO").next().unwrap();
+    stage.connection("person", "orders-v2-rw.shop.svc").run(rest).await.unwrap();
+    stage.upgrade(|spec| {
+        spec["script"]["onFailure"] = "Pause".into();
+        spec["approved"] = json!(["Script"]);
+    });
+    assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");
+    stage.ends_on_one_side(user).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_failed_can_be_given_up_by_a_person() {
+    let (stage, user) = paused(241).await;
+    stage.upgrade(|spec| {
+        spec["script"]["onFailure"] = "Pause".into();
+        spec["abort"] = true.into();
+    });
+    back_within(&stage, seconds(6)).await;
+    stage.ends_on_one_side(user).await;
+    assert_eq!((stage.step(), failure(&stage)), ("RolledBack".into(), "Aborted".into()));
 }
 
 #[tokio::test(start_paused = true)]

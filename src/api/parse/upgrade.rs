@@ -3,7 +3,8 @@
 use super::{Court, Refusals, names};
 use crate::{
     api::v1alpha1::rolling_upgrade::{
-        self as spec, ApprovalMode, DRAIN_SECONDS, READ_ONLY_SECONDS, RollingUpgrade, SCRIPT_SECONDS, UpgradeSlot,
+        self as spec, ApprovalMode, DRAIN_SECONDS, OnFailure, READ_ONLY_SECONDS, RollingUpgrade, SCRIPT_SECONDS,
+        UpgradeSlot,
     },
     model::{
         GroupName,
@@ -40,6 +41,7 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
             None => return Err(Refusals(court.0)),
         },
         script_time: seconds(spec.script.timeout_seconds, SCRIPT_SECONDS),
+        pauses: spec.script.on_failure == Some(OnFailure::Pause),
         verify: verifications(&mut court, &spec.verify),
         read_only: seconds(read_only.maximum_seconds, READ_ONLY_SECONDS),
         drain: seconds(read_only.drain_seconds, DRAIN_SECONDS),
@@ -165,6 +167,7 @@ fn manual(spec: &spec::RollingUpgradeSpec) -> BTreeSet<Approval> {
 fn approved(approval: spec::Approval) -> Approval {
     match approval {
         spec::Approval::Start => Approval::Start,
+        spec::Approval::Script => Approval::Script,
         spec::Approval::Switch => Approval::Switch,
         spec::Approval::Retire => Approval::Retire,
     }
@@ -194,7 +197,7 @@ mod tests {
         let wish = parse_upgrade(&upgrade(|_| {})).unwrap();
         let times = [wish.read_only, wish.drain, wish.script_time].map(|time| time.as_secs());
         assert_eq!(times, [900, 10, 600]);
-        assert!(wish.manual.is_empty() && wish.approved.is_empty() && !wish.abort);
+        assert!(wish.manual.is_empty() && wish.approved.is_empty() && !wish.abort && !wish.pauses);
     }
 
     #[test]

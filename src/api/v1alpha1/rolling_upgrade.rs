@@ -58,9 +58,10 @@ pub struct RollingUpgradeSpec {
     /// Which steps wait for a person. All are Automatic unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// Steps that a person approved. What was approved once stays so.
+    /// Steps that a person approved, and Script for a script that failed and was brought to its end by hand (`script.onFailure: Pause`).
+    /// What was approved once stays so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 3))]
+    #[schemars(length(max = 4))]
     pub approved: Vec<Approval>,
     /// Give up: production is writable again, the stage is let go. What was aborted once stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +134,19 @@ pub struct Script {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 86400").message("spec.script.timeoutSeconds must be from 1 to 86400; leave it out for 600"))]
     pub timeout_seconds: Option<i32>,
+    /// What becomes of the upgrade when it fails: Rollback gives production its writers back; Pause leaves everything as it is, production
+    /// read-only, until you add Script to `approved`, set `abort`, or `readOnly.maximumSeconds` are over. Rollback unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+}
+
+/// What becomes of an upgrade whose script fails.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[allow(missing_docs, reason = "the field explains them; descriptions of variants make no structural schema")]
+pub enum OnFailure {
+    #[default]
+    Rollback,
+    Pause,
 }
 
 /// Files of a script.
@@ -219,6 +233,7 @@ pub enum ApprovalMode {
 #[allow(missing_docs, reason = "the field explains them; descriptions of variants make no structural schema")]
 pub enum Approval {
     Start,
+    Script,
     Switch,
     Retire,
 }

@@ -72,7 +72,8 @@ fn conditions(
         all.push(condition("Progressing", "True", &format!("{step:?}"), message));
         all.push(condition("Reconciling", "True", &format!("{step:?}"), message));
     }
-    let stalled = step == Step::RolledBack || step == Step::Preflight && reason == Reason::PreflightFailed;
+    let asks = [(Step::Preflight, Reason::PreflightFailed), (Step::RunningScript, Reason::ScriptFailed)];
+    let stalled = step == Step::RolledBack || asks.contains(&(step, reason));
     all.extend(stalled.then(|| made("Stalled", true)));
     let Some(record) = record else { return all };
     let claim = seen.production.found.as_ref().and_then(|group| group.claim(&seen.wish.uid));

@@ -20,6 +20,10 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
     if record.step != Step::RolledBack || seen.wish.abort || !other {
         return None;
     }
+    if record.failure.as_ref().is_some_and(|failure| failure.reason == Reason::RegionLost) {
+        // What it left may be all that shows what was lost.
+        return Some(preflight(seen, record.attempt + 1));
+    }
     let (production, stage) = (seen.production.found.as_ref()?, seen.stage.found.as_ref()?);
     let copy = seen.geo.as_ref().and_then(|geo| geo.stage.found.as_ref());
     // Only what this upgrade has brought there is its to take away.

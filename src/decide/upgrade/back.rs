@@ -31,13 +31,15 @@ pub fn give_up(view: &View<'_>, reason: Reason, message: String) -> Plan {
     view.write(record, reason, message.clone()).wave([Act::Announce(reason, message)]).wave(opens)
 }
 
-/// Records why, and that it is over at once: production is elsewhere, and what is left of it here keeps its fence when it
-/// has one.
-pub fn lose(view: &View<'_>, reason: Reason, message: String, fenced: bool) -> Plan {
+/// Records why, and that it is over at once: this copy is production now, and what is left of the old one here keeps its
+/// fence when it has one.
+pub fn lose(view: &View<'_>, message: String, fenced: bool, copy: Slot) -> Plan {
+    let reason = Reason::RegionLost;
     let until = view.record.read_only_since.map(|_| view.record.read_only_until.unwrap_or(view.seen.at));
     let record = Record { read_only_until: until, ..failed(view, Step::RolledBack, reason, &message) };
     let mut claims = fenced.then(|| view.claim(FenceState::Kept)).into_iter().collect::<Vec<_>>();
-    claims.extend(view.releases(if fenced { &[Slot::ProductionDr] } else { &[Slot::Production, Slot::ProductionDr] }));
+    claims.extend(view.releases(&[Slot::ProductionDr, copy]));
+    claims.extend(view.releases(if fenced { &[] } else { &[Slot::Production] }));
     // The fence first: once this is over nobody looks after it.
     Plan::new(record.step, reason, message.clone())
         .wave(claims)

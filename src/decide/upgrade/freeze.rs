@@ -41,7 +41,7 @@ fn view(seen: &Observation) -> Option<View<'_>> {
 }
 
 /// Sessions of others on production's primary that the fence does not let in.
-fn foreign<'a>(view: &View<'a>) -> BTreeMap<i64, &'a Session> {
+pub fn foreign<'a>(view: &View<'a>) -> BTreeMap<i64, &'a Session> {
     let allowed = |login: &str| view.seen.wish.allowed.iter().any(|name| name.as_str().eq_ignore_ascii_case(login));
     let sessions = view.production.primary().into_iter().flat_map(|(_, facts)| &facts.sessions);
     sessions.filter(|(_, session)| !allowed(&session.login)).map(|(id, session)| (*id, session)).collect()

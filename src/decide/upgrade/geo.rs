@@ -5,7 +5,7 @@ use super::{
     Act, Facts, Observation, Plan, Reason, Record, SqlStep, View, at, back, named_after,
     observation::{CopyFacts, LinkFacts, Marks},
     prepare, release,
-    seen::{Group, Slot},
+    seen::{Geo, Group, Slot},
 };
 use crate::{
     decide::observation::SYNCHRONIZED,
@@ -42,9 +42,9 @@ fn link_between<'a>(facts: &'a Facts, groups: [&GroupName; 2]) -> Option<(&'a Gr
         .find(|(_, link)| link.members.len() == 2 && groups.iter().all(|name| link.members.contains_key(name)))
 }
 
-/// Whether a copy of production leads the link with it: a person made it production, since the region was lost.
-pub fn leads(production: &GroupName, copy: &Group) -> bool {
-    let link = copy.primary().and_then(|(_, facts)| link_between(facts, [production, &copy.name]));
+/// Whether a copy leads the link with the group that it is a copy of: a person made it production, since the region was lost.
+pub fn leads(of: &GroupName, copy: &Group) -> bool {
+    let link = copy.primary().and_then(|(_, facts)| link_between(facts, [of, &copy.name]));
     link.is_some_and(|(_, link)| link.role == Role::Primary)
 }
 
@@ -126,10 +126,17 @@ pub fn lacks_barrier(view: &View<'_>) -> Option<String> {
 
 /// Whether the stage's copy does not show yet that it has all that the script did, where users are not to be switched without.
 pub fn lacks_script(view: &View<'_>) -> Option<String> {
-    let ([_, slot], database) = (required(view)?, release::start(view)?);
+    let [_, slot] = required(view)?;
+    (!arrived(view)).then(|| format!("waiting for what the script did to reach {}", slot.group))
+}
+
+/// Whether the stage's copy shows that it has all that the script did.
+fn arrived(view: &View<'_>) -> bool {
     let done = view.completion();
-    let there = shows(slot, database, |marks| marks.completion.as_ref() == Some(&done));
-    (!there).then(|| format!("waiting for what the script did to reach {}", slot.group))
+    let (geo, database) = (view.seen.geo.as_ref(), release::start(view));
+    let shows =
+        |(geo, database): (&Geo, _)| shows(&geo.stage, database, |marks| marks.completion.as_ref() == Some(&done));
+    geo.zip(database).is_some_and(shows)
 }
 
 /// The slots of the other region, where users are not to be switched before both have everything.
@@ -157,20 +164,28 @@ pub fn resumes(view: &View<'_>) -> Vec<Act> {
     if first.is_empty() { super::freeze::resumes(copy, facts) } else { first }
 }
 
-/// A person made the copy of production the one that users write to: the region is lost, and this upgrade with it. What
+/// A person made a copy in the other region the one that users write to: this region is lost, and the upgrade with it. What
 /// production is where it comes back takes no writers that this upgrade kept out.
 pub fn lost(view: &View<'_>) -> Option<Plan> {
-    let copy = region(view)?.production?;
+    let region = region(view)?;
     let known = view.record.failure.as_ref().is_some_and(|failure| failure.reason == Reason::RegionLost);
-    if known || view.record.switching || !leads(&view.production.name, copy) {
+    if known || view.record.switching {
         return None;
     }
+    let (old, new) = (&view.production.name, &view.stage.name);
+    let copies = [(model::Slot::ProductionDr, region.production, old), (model::Slot::StageDr, region.stage, new)];
+    let mut led = copies.into_iter().filter_map(|(slot, copy, of)| Some((slot, copy.filter(|copy| leads(of, copy))?)));
+    let (slot, copy) = led.next()?;
+    let has = match slot {
+        model::Slot::StageDr if arrived(view) => "it has what the script did: nothing is lost",
+        model::Slot::StageDr => "it does not show that it has what the script did",
+        _ if view.record.terminating => "it has the barrier: nothing is lost",
+        _ => "see there what it has",
+    };
     let fenced = view.record.read_only_since.is_some() && view.record.read_only_until.is_none();
-    let barrier = if view.record.terminating { "it has the barrier: nothing is lost" } else { "see there what it has" };
-    let stays =
-        if fenced { format!("; {} stays read-only where it comes back", view.production.name) } else { String::new() };
-    let message = format!("{} was made production by a person; {barrier}{stays}", copy.name);
-    Some(back::lose(view, Reason::RegionLost, message, fenced))
+    let stays = if fenced { format!("; {old} stays read-only where it comes back") } else { String::new() };
+    let message = format!("{} was made production by a person; {has}{stays}", copy.name);
+    Some(back::lose(view, message, fenced, slot))
 }
 
 /// Everything that is missing for copies in another region, each with its remedy.
@@ -180,13 +195,16 @@ pub fn problems(seen: &Observation) -> Vec<String> {
     for (slot, field) in [(&geo.production, "spec.geo.production"), (&geo.stage, "spec.geo.stage")] {
         problems.extend(slot.found.iter().flat_map(|group| admits(seen, group, field)));
     }
-    if let (Some(production), Some(copy)) = (&seen.production.found, &geo.production.found)
-        && leads(&production.name, copy)
+    for (field, here, there) in
+        [("spec.geo.production", &seen.production, &geo.production), ("spec.geo.stage", &seen.stage, &geo.stage)]
     {
-        problems.push(format!(
-            "spec.geo.production: {} leads the link with {}: it is production now; apply another RollingUpgrade with it as spec.production",
-            copy.name, production.name
-        ));
+        let (Some(group), Some(copy)) = (&here.found, &there.found) else { continue };
+        if leads(&group.name, copy) {
+            problems.push(format!(
+                "{field}: {} leads the link with {}: it is production now; apply another RollingUpgrade with it as spec.production",
+                copy.name, group.name
+            ));
+        }
     }
     problems
 }

@@ -4,7 +4,7 @@ use super::{
     Act, Facts, Inputs, Observation, Plan, Reason, Record, Step, geo,
     seen::{Group, Script, Slot},
 };
-use crate::model::{self, DatabaseName, LoginName, ReplicaName, SecondaryConnections};
+use crate::model::{self, DatabaseName, FenceState, LoginName, ReplicaName, SecondaryConnections};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Editions with distributed availability groups: Enterprise, Developer, Evaluation (SQL Server docs, "Distributed
@@ -140,6 +140,12 @@ fn production_problems(group: &Group) -> Vec<String> {
     if group.secondary_connections != SecondaryConnections::All {
         problems.push(format!(
             "spec.production.availabilityGroup: {} has secondaryConnections other than All, so that nobody could read while it is read-only; set it to All",
+            group.name
+        ));
+    }
+    if group.upgrade.iter().flat_map(|upgrade| &upgrade.fence).any(|fence| fence.state == FenceState::Kept) {
+        problems.push(format!(
+            "spec.production.availabilityGroup: {} is read-only for good, since users write elsewhere; delete it and its volumes",
             group.name
         ));
     }

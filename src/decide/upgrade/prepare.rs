@@ -1,13 +1,14 @@
 //! PreparingStage to ReadyForUpgrade: everything that may take long, while production serves as before.
 
 use super::{
-    Act, Facts, Inputs, Plan, Reason, Record, SqlStep, Step, View, at, geo,
-    observation::{Seeding, trust_of},
+    Act, Facts, Inputs, Plan, Reason, Record, SqlStep, Step, View, at, freeze, geo,
+    observation::{Seeding, Session, trust_of},
     preflight::databases,
     seen::{Group, Script},
     side,
 };
 use crate::model::{DatabaseName, FenceState, GroupName, Mode, ReplicaName, Slot, upgrade::Approval};
+use std::time::Duration;
 
 /// Log that may be in use while the stage holds it, in percent (upgrade.md, step 3).
 const LOG_LIMIT: i64 = 70;
@@ -16,6 +17,9 @@ const LOG_LIMIT: i64 = 70;
 const SEND_LIMIT: i64 = 16 * 1_024;
 /// Log that it may not have redone yet, KiB (staged-upgrade.md 3.4).
 const REDO_LIMIT: i64 = 64 * 1_024;
+/// A transaction that is open for longer is waited for before production becomes read-only: ending it there and undoing it on
+/// the promoted stage takes as long as it took (staged-upgrade.md 3.4).
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Certificates, logins, the link.
 pub fn link(view: &View<'_>) -> Plan {
@@ -229,6 +233,10 @@ fn changed_databases(view: &View<'_>) -> bool {
     databases(view.production) != view.record.inputs.databases
 }
 
+fn is_long(session: &Session) -> bool {
+    session.oldest_transaction.is_some_and(|age| age > OPEN_LIMIT)
+}
+
 /// What would make the read-only time long, or fail in it.
 fn late(view: &View<'_>) -> Option<String> {
     for group in [view.production, view.stage].into_iter().chain(geo::groups(view).map(|(_, group)| group)) {
@@ -245,7 +253,14 @@ fn late(view: &View<'_>) -> Option<String> {
     if let Some(what) = behind(view).or_else(|| geo::behind(view)) {
         return Some(what);
     }
-    let (_, own) = view.production.primary()?;
+    let (primary, own) = view.production.primary()?;
+    if let Some((id, session)) = freeze::foreign(view).into_iter().find(|(_, session)| is_long(session)) {
+        return Some(format!(
+            "session {id} of login {} on {primary} has had a transaction open for more than {} s; wait for it, or end it",
+            session.login,
+            OPEN_LIMIT.as_secs()
+        ));
+    }
     let link = own.links.get(&view.link())?;
     view.record.inputs.databases.iter().find_map(|database| {
         let remote = link.databases.get(database)?.remote.as_ref()?;

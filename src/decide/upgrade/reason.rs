@@ -44,9 +44,9 @@ crate::decide::reason::reasons! {
         "Keeps everything ready.",
         "Add the word that is named to `spec.approved`.";
     NotReady:
-        "The copy is not as close to production as the switch to read-only asks for.",
+        "The copy is not as close to production as the switch to read-only asks for, or a transaction has been open for long.",
         "Waits.",
-        "Nothing; see the message for what is behind.";
+        "Nothing, or end the session that is named.";
     Fencing:
         "Writers are kept out of production, and led to its readable secondaries.",
         "Waits for open transactions, then ends the sessions that are left.",
@@ -93,8 +93,8 @@ crate::decide::reason::reasons! {
         "Correct the file that is named.";
     ScriptFailed:
         "The script ended with an error.",
-        "Production gets its writers back; the stage is kept as it is.",
-        "Look at the stage and at the Job's log; a corrected script starts over on a fresh copy.";
+        "Production gets its writers back, the stage is kept as it is; with `onFailure: Pause` it waits, production stays read-only.",
+        "Look at the stage and at the Job's log; a corrected script starts over on a fresh copy. When it waits, see `docs/upgrades.md`, \"The script\".";
     VerificationFailed:
         "A query on the stage gave another answer than expected.",
         "Production gets its writers back; the stage is kept as it is.",
@@ -112,7 +112,7 @@ crate::decide::reason::reasons! {
         "Production gets its writers back.",
         "Look at the stage's group; start over on a fresh copy.";
     RegionLost:
-        "A person made the copy of production in another region the one that users write to.",
+        "A person made a copy in another region the one that users write to.",
         "Ends the upgrade; a production that was read-only stays so where it comes back.",
         "See `docs/upgrades.md`, \"A region is lost\".";
     RollingBack:

@@ -1,14 +1,17 @@
 //! RunningScript to Succeeded: the stage becomes the new version, users are led to it in one write.
 
 use super::{
-    Act, Mark, Plan, Reason, Record, SqlStep, Step, View, at,
+    Act, Facts, Failure, Mark, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
     geo, plan,
     seen::{Answer, Job},
 };
-use crate::model::{
-    DatabaseName, FenceState, Slot,
-    upgrade::{Approval, Script},
+use crate::{
+    decide::diagnose::utc,
+    model::{
+        DatabaseName, FenceState, ReplicaName, Slot,
+        upgrade::{Approval, Script},
+    },
 };
 
 /// The script runs on the stage.
@@ -37,22 +40,51 @@ pub fn run(view: &View<'_>) -> Plan {
         Job::Running => {
             view.wait(Reason::RunningScript, "the script runs; kubectl logs of its Job shows how far it is")
         }
-        Job::Failed(words) => give_up(view, Reason::ScriptFailed, words.clone()),
-        Job::Complete => {
-            let done = its.marks(database).is_some_and(|marks| marks.completion.as_ref() == Some(&view.completion()));
-            if done {
-                return view.next(Step::Verifying, Reason::Verifying, "the script ended well");
+        Job::Failed(words) if view.seen.wish.pauses => match &view.record.failure {
+            None => pause(view, words),
+            Some(_) if view.record.approved.contains(&Approval::Script) => {
+                ended(view, primary, its, database, "a person brought the script to its end")
             }
-            // A Job of the user's own leaves it to us.
-            let mark = SqlStep::WriteMark {
-                at: at(view.stage, primary),
-                database: database.clone(),
-                mark: Mark::Completion,
-                value: view.completion(),
-            };
-            view.wait(Reason::RunningScript, "the script ended well").wave([Act::Sql(mark)])
-        }
+            Some(_) => view.wait(Reason::ScriptFailed, paused(view, words)),
+        },
+        Job::Failed(words) => give_up(view, Reason::ScriptFailed, words.clone()),
+        Job::Complete => ended(view, primary, its, database, "the script ended well"),
     }
+}
+
+/// The stage has all that the script was to do.
+fn ended(view: &View<'_>, primary: &ReplicaName, its: &Facts, database: &DatabaseName, how: &str) -> Plan {
+    if its.marks(database).is_some_and(|marks| marks.completion.as_ref() == Some(&view.completion())) {
+        let record = Record { failure: None, ..view.record.to(Step::Verifying, view.seen.at) };
+        return view.write(record, Reason::Verifying, how);
+    }
+    // Neither a Job of the user's own nor a person writes it.
+    let mark = SqlStep::WriteMark {
+        at: at(view.stage, primary),
+        database: database.clone(),
+        mark: Mark::Completion,
+        value: view.completion(),
+    };
+    view.wait(Reason::RunningScript, how).wave([Act::Sql(mark)])
+}
+
+/// Everything stays as it is for a person to decide. What was approved before nobody could know does not count.
+fn pause(view: &View<'_>, words: &str) -> Plan {
+    let failure = Failure { step: view.record.step, reason: Reason::ScriptFailed, message: words.into() };
+    let mut record = Record { failure: Some(failure), ..view.record.clone() };
+    record.approved.remove(&Approval::Script);
+    record.stale.extend(view.seen.wish.approved.get(&Approval::Script));
+    let message = paused(view, words);
+    view.write(record, Reason::ScriptFailed, message.clone()).wave([Act::Announce(Reason::ScriptFailed, message)])
+}
+
+fn paused(view: &View<'_>, words: &str) -> String {
+    let since = view.record.read_only_since.unwrap_or(view.seen.at) / 1_000;
+    let limit = utc(since + view.seen.wish.read_only.as_secs() as i64);
+    format!(
+        "{words}; production stays read-only until {limit} at most: do on the stage what is left of the script, then add \
+         Script to spec.approved; or set spec.abort"
+    )
 }
 
 /// The database in which the script starts.

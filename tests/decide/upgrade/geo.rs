@@ -2,7 +2,7 @@
 
 use super::{
     fails_in_its_script, goes_back, goes_on, reaches, succeeds, until,
-    world::{PRODUCTION, PRODUCTION_DR, STAGE, STAGE_DR, World},
+    world::{PRODUCTION, PRODUCTION_DR, SIDES, STAGE, STAGE_DR, World},
 };
 use quorate::{
     decide::upgrade::{Reason, Step, decide, seen::Script},
@@ -75,41 +75,57 @@ fn what_the_other_region_lacks_is_said_before_anything_is_touched() {
     }
 }
 
+/// The region is lost in a step, and a person makes a copy in the other one production.
+fn is_lost(step: Step, copy: usize, told: &str) {
+    let fenced = step != Step::ReadyForUpgrade;
+    let mut world = World::in_two_regions();
+    world.wish.manual = [Approval::Start, Approval::Switch].into();
+    if fenced {
+        world.approve(Approval::Start);
+    }
+    reaches(&mut world, step);
+    world.loses_this_region();
+    (0..20).for_each(|_| goes_on(&mut world));
+    world.check(!world.step().is_last(), "nobody said that the region is lost");
+    world.moved = Some(copy);
+    until(&mut world, "over", 10, |world| world.step() == Step::RolledBack);
+    let failure = world.record.as_ref().and_then(|record| record.failure.clone()).unwrap();
+    assert_eq!((failure.reason, failure.step), (Reason::RegionLost, step), "{}", failure.message);
+    assert!(failure.message.contains(told), "{}", failure.message);
+    // It comes back: nobody writes there again who was kept out before.
+    (0..6).for_each(|node| world.sides[node / 3].nodes[node % 3].up = true);
+    (0..60).for_each(|_| goes_on(&mut world));
+    world.check(!world.has_link(PRODUCTION), "the link holds production's log");
+    let open = world.is_open();
+    world.check(open != fenced, "production is open where users were moved away from it");
+    world.check((world.fence() == Some(FenceState::Kept)) == fenced, "the fence");
+    assert_eq!(world.sides[copy].upgrade, None, "the copy is a group like any other");
+    // Another attempt would be about a production that is elsewhere.
+    world.script = Script::Ready("another hash".into());
+    (0..200).for_each(|_| goes_on(&mut world));
+    let plan = decide(&world.observe());
+    let (which, of) = (SIDES[copy], SIDES[copy - PRODUCTION_DR]);
+    assert!(plan.message.contains(&format!("{which} leads the link with {of}")), "{}", plan.message);
+    assert_eq!(plan.message.contains("orders is read-only for good"), fenced, "{}", plan.message);
+}
+
 #[test]
 fn a_region_that_is_lost_leaves_production_where_a_person_brings_it_back() {
-    for (step, fenced) in [
-        (Step::ReadyForUpgrade, false),
-        (Step::ReadOnly, true),
-        (Step::Terminating, true),
-        (Step::RunningScript, true),
-        (Step::Switching, true),
+    for (step, told) in [
+        (Step::ReadyForUpgrade, "see there what it has"),
+        (Step::ReadOnly, "see there what it has"),
+        (Step::Terminating, "it has the barrier: nothing is lost"),
+        (Step::RunningScript, "it has the barrier: nothing is lost"),
+        (Step::Switching, "it has the barrier: nothing is lost"),
     ] {
-        let mut world = World::in_two_regions();
-        world.wish.manual = [Approval::Start, Approval::Switch].into();
-        if fenced {
-            world.approve(Approval::Start);
-        }
-        reaches(&mut world, step);
-        world.loses_this_region();
-        (0..20).for_each(|_| goes_on(&mut world));
-        world.check(!world.step().is_last(), "nobody said that the region is lost");
-        world.moved = true;
-        until(&mut world, "over", 10, |world| world.step() == Step::RolledBack);
-        let failure = world.record.as_ref().and_then(|record| record.failure.clone()).unwrap();
-        assert_eq!((failure.reason, failure.step), (Reason::RegionLost, step), "{}", failure.message);
-        // It comes back: nobody writes there again who was kept out before.
-        (0..6).for_each(|node| world.sides[node / 3].nodes[node % 3].up = true);
-        (0..60).for_each(|_| goes_on(&mut world));
-        world.check(!world.has_link(PRODUCTION), "the link holds production's log");
-        let open = world.is_open();
-        world.check(open != fenced, "production is open where users were moved away from it");
-        world.check((world.fence() == Some(FenceState::Kept)) == fenced, "the fence");
-        // Another attempt would be about a production that is elsewhere.
-        world.script = Script::Ready("another hash".into());
-        (0..200).for_each(|_| goes_on(&mut world));
-        let plan = decide(&world.observe());
-        assert!(plan.message.contains("orders-dr leads the link with orders"), "{}", plan.message);
+        is_lost(step, PRODUCTION_DR, told);
     }
+}
+
+#[test]
+fn in_a_region_that_is_lost_a_person_may_go_on_with_the_new_version() {
+    is_lost(Step::RunningScript, STAGE_DR, "it does not show that it has what the script did");
+    is_lost(Step::Switching, STAGE_DR, "it has what the script did: nothing is lost");
 }
 
 #[test]
@@ -120,7 +136,7 @@ fn after_the_switch_nothing_leads_back_to_the_old_version() {
     let seen = world.observe();
     assert_eq!(seen.front.unwrap().standby.as_deref(), Some("west/shop-v2-dr"));
     world.loses_this_region();
-    world.moved = true;
+    world.moved = Some(PRODUCTION_DR);
     (0..60).for_each(|_| goes_on(&mut world));
     assert_eq!(
         (world.step(), world.online()),

@@ -179,7 +179,7 @@ impl World {
         let copy = CopyFacts { state: "SYNCHRONIZING".into(), suspended, ..CopyFacts::default() };
         let facts = LinkFacts {
             id: "far".into(),
-            role: if leads || side == PRODUCTION_DR && self.moved { Role::Primary } else { Role::Secondary },
+            role: if leads || self.moved == Some(side) { Role::Primary } else { Role::Secondary },
             connected: true,
             members: pair.into_iter().map(|other| (GroupName::new(SIDES[other]).unwrap(), member(other))).collect(),
             databases: BTreeMap::from([(database(), LinkDatabase { local: Some(copy), remote: None })]),

@@ -8,7 +8,7 @@ mod world;
 use quorate::{
     decide::upgrade::{
         Reason, Step, decide,
-        observation::LoginFacts,
+        observation::{LoginFacts, Session},
         seen::{Answer, Job, Script},
     },
     model::{FenceState, LoginName, upgrade::Approval},
@@ -123,6 +123,28 @@ fn it_waits_for_people_where_they_want_to_be_asked() {
 }
 
 #[test]
+fn a_transaction_that_is_open_for_long_is_waited_for_before_production_is_read_only() {
+    let mut world = World::new();
+    let seconds = |age| Session {
+        login: "batch".into(),
+        transactions: 1,
+        oldest_transaction: Some(std::time::Duration::from_secs(age)),
+        ..Session::default()
+    };
+    let stays = |world: &mut World, age| {
+        world.sessions.insert(1, seconds(age));
+        world.pass(None)
+    };
+    reaches(&mut world, Step::ReadyForUpgrade);
+    let plan = stays(&mut world, 31);
+    assert_eq!((plan.step, plan.reason), (Step::ReadyForUpgrade, Reason::NotReady));
+    let told = "session 1 of login batch on orders-0 has had a transaction open for more than 30 s";
+    assert!(plan.message.contains(told), "{}", plan.message);
+    assert_eq!(stays(&mut world, 30).step, Step::ReadOnly);
+    succeeds(&mut world);
+}
+
+#[test]
 fn a_person_may_give_up_until_users_are_led_away() {
     for step in [Step::PreparingStage, Step::Seeding, Step::ReadyForUpgrade, Step::ReadOnly, Step::Synchronizing]
         .into_iter()
@@ -183,6 +205,50 @@ fn each_failure_gives_production_its_writers_back() {
     goes_back(&mut world, Reason::ReadOnlyTooLong);
 }
 
+/// The script ends with an error, and everything stays as it is.
+fn pauses_in_its_script(approved: &[Approval]) -> World {
+    let mut world = World::new();
+    world.wish.pauses = true;
+    world.wish.approved = approved.iter().copied().collect();
+    reaches(&mut world, Step::RunningScript);
+    goes_on(&mut world);
+    world.job = Job::Failed("002.sql:7: error 208".into());
+    (0..40).for_each(|_| goes_on(&mut world));
+    let plan = world.pass(None);
+    assert_eq!((world.step(), plan.reason, plan.waves.len()), (Step::RunningScript, Reason::ScriptFailed, 0));
+    for part in
+        ["002.sql:7: error 208", "read-only until 1970-01-12T13:", "add Script to spec.approved", "or set spec.abort"]
+    {
+        assert!(plan.message.contains(part), "{}", plan.message);
+    }
+    world
+}
+
+#[test]
+fn a_script_that_failed_waits_for_a_person_where_they_want_that() {
+    let mut world = pauses_in_its_script(&[]);
+    world.approve(Approval::Script);
+    succeeds(&mut world);
+    assert_eq!(world.record.as_ref().unwrap().failure, None, "it is a success like any other");
+
+    let mut world = pauses_in_its_script(&[]);
+    world.wish.abort = true;
+    goes_back(&mut world, Reason::Aborted);
+
+    let mut world = pauses_in_its_script(&[]);
+    until(&mut world, "nobody comes", 90, |world| world.step() == Step::RollingBack);
+    goes_back(&mut world, Reason::ReadOnlyTooLong);
+}
+
+#[test]
+fn nobody_can_say_that_a_script_was_mended_before_it_failed() {
+    let mut world = pauses_in_its_script(&[Approval::Script]);
+    world.wish.approved.clear();
+    goes_on(&mut world);
+    world.approve(Approval::Script);
+    succeeds(&mut world);
+}
+
 #[test]
 fn what_is_missing_before_it_begins_is_said_and_nothing_is_touched() {
     let mut world = World::new();
@@ -230,6 +296,7 @@ fn history(seed: u64) -> Step {
     let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
     let faulty = 200 + chance.below(200) as i64;
     let mut corrected = chance.below(2) == 0;
+    world.wish.pauses = chance.below(3) == 0;
     for tick in 0..3_000 {
         world.lives();
         if tick < faulty {
@@ -242,6 +309,7 @@ fn history(seed: u64) -> Step {
                 }
                 4 if chance.below(8) == 0 => world.wish.abort = true,
                 6 if chance.below(8) == 0 => world.slips_through(),
+                7 if matches!(world.job, Job::Failed(_)) => world.approve(Approval::Script),
                 5 if chance.below(4) == 0 && world.job == Job::Running => world.job = Job::Failed("error 208".into()),
                 _ => {}
             }

@@ -70,8 +70,8 @@ pub struct World {
     pub promoted: bool,
     /// The stage's copy in the other region waits to be told to go on.
     pub chain_waits: bool,
-    /// A person made production's copy in the other region production.
-    pub moved: bool,
+    /// A person made this copy in the other region production.
+    pub moved: Option<usize>,
     pub front: Option<String>,
     pub sessions: BTreeMap<i64, Session>,
     pub readers: bool,
@@ -118,6 +118,7 @@ impl World {
             front: "shop".into(),
             script: upgrade::Script::Files { config_map: "shop-v2-sql".into(), database: None },
             script_time: Duration::from_secs(600),
+            pauses: false,
             read_only: Duration::from_secs(60),
             drain: Duration::from_secs(5),
             allowed: BTreeSet::new(),
@@ -137,7 +138,7 @@ impl World {
             seeding: None,
             promoted: false,
             chain_waits: false,
-            moved: false,
+            moved: None,
             front: None,
             sessions: BTreeMap::new(),
             readers: false,
@@ -256,7 +257,7 @@ impl World {
                 let side = &self.sides[*side];
                 side.nodes[side.primary].far && side.nodes[side.primary].up
             });
-            let waits = if from == STAGE { self.chain_waits } else { self.moved };
+            let waits = self.moved == Some(to) || from == STAGE && self.chain_waits;
             if linked && !waits {
                 self.sides[to].commits = self.sides[from].commits.clone();
                 self.sides[to].marks = self.sides[from].marks.clone();
@@ -368,7 +369,7 @@ impl World {
         }
         if self.fence() == Some(FenceState::Kept) {
             self.check(
-                self.record.as_ref().is_some_and(|record| record.switching) || self.moved,
+                self.record.as_ref().is_some_and(|record| record.switching) || self.moved.is_some(),
                 "kept for good before the decision",
             );
         }
