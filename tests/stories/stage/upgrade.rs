@@ -35,9 +35,10 @@ const FROZEN: [&str; 8] =
 pub fn is_frozen(api: &ApiServer) -> bool {
     let upgrades = api.all("rollingupgrades", "shop");
     let record = |upgrade: &Value| upgrade["status"]["record"].clone();
-    upgrades.iter().map(|upgrade| record(upgrade)).any(|record| {
-        FROZEN.iter().any(|step| record["step"] == *step) && record["failure"].is_null() && !is_expired(api, &record)
-    })
+    upgrades
+        .iter()
+        .map(|upgrade| record(upgrade))
+        .any(|record| FROZEN.iter().any(|step| record["step"] == *step) && !is_expired(api, &record))
 }
 
 /// Whether the fence may have opened by itself: nobody was there to lift it in time.
