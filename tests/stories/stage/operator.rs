@@ -100,6 +100,12 @@ impl Stage {
             .any(|operator| lease["spec"]["holderIdentity"] == operator.link.id && !operator.run.is_finished())
     }
 
+    /// When the Lease was written last, as it says itself.
+    pub fn renewed(&self) -> serde_json::Value {
+        let lease = self.plane.api.find("leases", "default", "quorate").unwrap_or_default();
+        lease["spec"]["renewTime"].clone()
+    }
+
     /// Starts operators again whose process ended by itself, as their Deployment does.
     pub fn restart_ended(&self) {
         let ended: Vec<_> = {
