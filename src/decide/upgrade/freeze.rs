@@ -149,7 +149,7 @@ fn is_synchronous(link: &LinkFacts) -> bool {
     link.members.values().all(|member| member.mode == Mode::Synchronous)
 }
 
-fn mark(group: &Group, name: &ReplicaName, database: &DatabaseName, mark: Mark, value: &str) -> Act {
+pub fn mark(group: &Group, name: &ReplicaName, database: &DatabaseName, mark: Mark, value: &str) -> Act {
     Act::Sql(SqlStep::WriteMark { at: at(group, name), database: database.clone(), mark, value: value.into() })
 }
 

@@ -168,8 +168,7 @@ pub fn resumes(view: &View<'_>) -> Vec<Act> {
 /// production is where it comes back takes no writers that this upgrade kept out.
 pub fn lost(view: &View<'_>) -> Option<Plan> {
     let region = region(view)?;
-    let known = view.record.failure.as_ref().is_some_and(|failure| failure.reason == Reason::RegionLost);
-    if known || view.record.switching {
+    if view.record.failed_for(Reason::RegionLost) || view.record.switching {
         return None;
     }
     let (old, new) = (&view.production.name, &view.stage.name);

@@ -178,6 +178,11 @@ impl Record {
         next
     }
 
+    /// Whether it was given up for this.
+    pub fn failed_for(&self, reason: super::Reason) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.reason == reason)
+    }
+
     /// Seconds that production has been read-only at `at`, or was.
     pub fn read_only_seconds(&self, at: i64) -> Option<i64> {
         let since = self.read_only_since?;

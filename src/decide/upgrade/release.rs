@@ -3,7 +3,7 @@
 use super::{
     Act, Facts, Failure, Mark, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
-    geo, plan,
+    freeze, geo, plan,
     seen::{Answer, Job},
 };
 use crate::{
@@ -59,13 +59,8 @@ fn ended(view: &View<'_>, primary: &ReplicaName, its: &Facts, database: &Databas
         return view.write(record, Reason::Verifying, how);
     }
     // Neither a Job of the user's own nor a person writes it.
-    let mark = SqlStep::WriteMark {
-        at: at(view.stage, primary),
-        database: database.clone(),
-        mark: Mark::Completion,
-        value: view.completion(),
-    };
-    view.wait(Reason::RunningScript, how).wave([Act::Sql(mark)])
+    let mark = freeze::mark(view.stage, primary, database, Mark::Completion, &view.completion());
+    view.wait(Reason::RunningScript, how).wave([mark])
 }
 
 /// Everything stays as it is for a person to decide. What was approved before nobody could know does not count.
