@@ -1,6 +1,6 @@
 //! RollingBack: production gets its writers back first of all; it needs no stage, no Job, no answer of anybody else.
 
-use super::{Act, Failure, Plan, Reason, Record, SqlStep, Step, View, at, freeze, geo, release};
+use super::{Act, Failure, Plan, Reason, Record, Step, View, freeze, geo, release};
 use crate::model::{FenceState, Slot};
 
 /// What sends an upgrade back whatever it does.
@@ -93,15 +93,8 @@ pub fn roll(view: &View<'_>) -> Plan {
     if !releases.is_empty() {
         return view.wait(Reason::RollingBack, "production takes part no more").wave(releases).recheck(super::SOON);
     }
-    let drop = view.stage.primary().map(|(primary, _)| {
-        Act::Sql(SqlStep::DropRunner {
-            at: at(view.stage, primary),
-            attempt: release::attempt(view),
-            databases: view.record.inputs.databases.clone(),
-        })
-    });
     let done = view.next(Step::RolledBack, Reason::RolledBack, "users are on production as before");
     // Left for whoever looks at the stage, if it does not go.
     done.wave([Act::Announce(Reason::RolledBack, "users are on production as before; nothing was lost".into())])
-        .wave(drop.into_iter().chain([Act::ForgetScript]))
+        .wave(release::forget_script(view))
 }

@@ -92,7 +92,7 @@ pub fn start<'a>(view: &View<'a>) -> Option<&'a DatabaseName> {
 }
 
 /// The word that the script's login is named after.
-pub fn attempt(view: &View<'_>) -> String {
+fn attempt(view: &View<'_>) -> String {
     plan::attempt(&view.seen.wish.name, view.record.attempt)
 }
 
@@ -122,18 +122,18 @@ pub fn verify(view: &View<'_>) -> Plan {
         let message = format!("{} of {} pods of Service {} are ready", endpoint.ready, endpoint.pods, endpoint.name);
         return view.wait(Reason::Verifying, message);
     }
-    let Some((primary, _)) = view.stage.primary() else {
-        return view.wait(Reason::Unreachable, "the stage's primary does not answer");
-    };
-    let record = view.record.to(Step::Switching, view.seen.at);
-    let drop = SqlStep::DropRunner {
-        at: at(view.stage, primary),
-        attempt: attempt(view),
-        databases: view.record.inputs.databases.clone(),
-    };
-    view.wait(Reason::Verifying, "every check passed")
-        .wave([Act::Sql(drop), Act::ForgetScript])
-        .wave([Act::Record(Box::new(record))])
+    // The login afterwards: whoever goes on in this step asks with it.
+    view.next(Step::Switching, Reason::Verifying, "every check passed").wave(forget_script(view))
+}
+
+/// The script's login, Job and Secret go.
+pub fn forget_script(view: &View<'_>) -> Vec<Act> {
+    let attempt = attempt(view);
+    let drop = view.stage.primary().map(|(primary, _)| {
+        let databases = view.record.inputs.databases.clone();
+        Act::Sql(SqlStep::DropRunner { at: at(view.stage, primary), attempt, databases })
+    });
+    drop.into_iter().chain([Act::ForgetScript]).collect()
 }
 
 /// The fence is made lasting, the last commit is checked, users are led to the stage.
@@ -172,8 +172,13 @@ pub fn switch(view: &View<'_>) -> Plan {
     let Some(selector) = view.seen.stage.endpoint.selector.clone().filter(|selector| !selector.is_empty()) else {
         return view.wait(Reason::Switching, "the stage's Service is gone; apply it again");
     };
+    if view.stage.primary().is_none() {
+        return view.wait(Reason::Unreachable, "the stage's primary does not answer");
+    }
     let record = Record { switching: true, ..view.record.clone() };
+    // The login once more: whoever was to take it away after the checks may have died before.
     view.wait(Reason::Switching, "users are led to the stage")
+        .wave(forget_script(view))
         .wave([Act::Record(Box::new(record))])
         .wave([view.claim(FenceState::Kept)])
         .wave([view.lead(Slot::Stage, selector)])

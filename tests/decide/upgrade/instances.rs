@@ -73,10 +73,16 @@ impl World {
             SqlStep::Resume { .. } => self.sides[side].suspended = false,
             SqlStep::WriteMark { mark, value, .. } => return leads && self.mark(side, *mark, value),
             SqlStep::KillSessions { sessions, .. } => self.sessions.retain(|id, _| !sessions.contains_key(id)),
-            SqlStep::CreateRunner { .. } => return leads && self.sides[side].marks.stage.is_some(),
-            SqlStep::ForgetPartner { .. } | SqlStep::CarryLogin { .. } | SqlStep::DropRunner { .. } => {}
+            SqlStep::CreateRunner { .. } => return self.create_runner(side, leads),
+            SqlStep::DropRunner { .. } => self.runner &= !leads,
+            SqlStep::ForgetPartner { .. } | SqlStep::CarryLogin { .. } => {}
         }
         true
+    }
+
+    fn create_runner(&mut self, side: usize, leads: bool) -> bool {
+        self.runner |= leads && self.sides[side].marks.stage.is_some();
+        self.runner
     }
 
     fn drop_chain(&mut self, side: usize, ordinal: usize, as_what: DropAs) -> bool {

@@ -8,7 +8,7 @@ use quorate::{
             CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Member, Server, Trust,
             trust_of,
         },
-        seen::{Endpoint, Front, Geo, Group, Slot},
+        seen::{Answer, Endpoint, Front, Geo, Group, Slot},
     },
     model::{GroupName, Lsn, Mode, Role, SecondaryConnections},
 };
@@ -53,7 +53,11 @@ impl World {
             front,
             script: self.script.clone(),
             job: self.job.clone(),
-            answers: if self.step() == Step::Verifying { self.answers.clone() } else { Vec::new() },
+            answers: match self.step() {
+                Step::Verifying if self.runner => self.answers.clone(),
+                Step::Verifying => vec![Answer::Error("error 18456: the login is disabled".into())],
+                _ => Vec::new(),
+            },
             quiet: 0,
             level: 0,
         }

@@ -279,6 +279,19 @@ fn what_is_missing_before_it_begins_is_said_and_nothing_is_touched() {
     assert_eq!((plan.reason, plan.waves.len()), (Reason::GroupBusy, 0));
 }
 
+#[test]
+fn an_operator_that_dies_after_the_checks_asks_nobody_who_is_gone() {
+    for act in 0..4 {
+        let mut world = World::new();
+        reaches(&mut world, Step::Verifying);
+        world.answers = vec![Answer::Value("1".into())];
+        world.lives();
+        world.pass(Some(act));
+        succeeds(&mut world);
+        world.check(!world.runner, "the script's login is left on the new version");
+    }
+}
+
 /// A small generator: one seed, one history.
 struct Chance(u64);
 

@@ -63,6 +63,8 @@ pub struct World {
     pub job: Job,
     pub script: Script,
     pub answers: Vec<Answer>,
+    /// The script's login is on the stage: whoever asks queries asks with it.
+    pub runner: bool,
     pub sides: [Side; 4],
     /// Seconds of seeding that are left. `None`: the link is not joined.
     pub seeding: Option<i64>,
@@ -134,6 +136,7 @@ impl World {
             job: Job::Absent,
             script: Script::Ready("hash".into()),
             answers: Vec::new(),
+            runner: false,
             sides: [side(true), side(false), side(false), side(false)],
             seeding: None,
             promoted: false,
