@@ -2,7 +2,7 @@
 //! they hold is read there, by the barrier and the script's token, not concluded from queues here.
 
 use super::{
-    Act, Facts, Observation, Plan, Reason, Record, SqlStep, View, at, back, named_after,
+    Act, Check, Facts, Observation, Plan, Reason, Record, SqlStep, View, at, back, named_after,
     observation::{CopyFacts, LinkFacts, Marks},
     prepare, release,
     seen::{Geo, Group, Slot},
@@ -199,10 +199,10 @@ pub fn problems(seen: &Observation) -> Vec<String> {
     {
         let (Some(group), Some(copy)) = (&here.found, &there.found) else { continue };
         if leads(&group.name, copy) {
-            problems.push(format!(
+            problems.push(Check::CopyLeads.says(format_args!(
                 "{field}: {} leads the link with {}: it is production now; apply another RollingUpgrade with it as spec.production",
                 copy.name, group.name
-            ));
+            )));
         }
     }
     problems
@@ -211,16 +211,16 @@ pub fn problems(seen: &Observation) -> Vec<String> {
 fn admits(seen: &Observation, group: &Group, field: &str) -> Vec<String> {
     let (mut problems, ours) = (Vec::new(), &seen.wish.namespace);
     if group.namespace != *ours && !group.upgrades_from.contains(ours) {
-        problems.push(format!(
+        problems.push(Check::NotAdmitted.says(format_args!(
             "{field}: AvailabilityGroup {} of namespace {} does not take part in upgrades of {ours}; add {ours} to its spec.upgradesFrom",
             group.name, group.namespace
-        ));
+        )));
     }
     if group.secondary_connections != model::SecondaryConnections::All {
-        problems.push(format!(
+        problems.push(Check::SecondariesUnreadable.says(format_args!(
             "{field}: {} has secondaryConnections other than All, so that nobody could see what arrived there; set it to All",
             group.name
-        ));
+        )));
     }
     problems
 }

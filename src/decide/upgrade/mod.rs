@@ -2,7 +2,7 @@
 //!
 //! | File | Steps |
 //! |---|---|
-//! | `preflight.rs` | Preflight: nothing is touched |
+//! | `preflight.rs`, `check.rs` | Preflight: nothing is touched |
 //! | `prepare.rs` | PreparingStage to ReadyForUpgrade: production serves as before |
 //! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
 //! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
@@ -13,6 +13,7 @@
 mod act;
 mod again;
 mod back;
+mod check;
 mod freeze;
 mod geo;
 pub mod observation;
@@ -25,6 +26,7 @@ mod release;
 pub mod seen;
 
 pub use act::{Act, Plan};
+pub use check::Check;
 pub use freeze::{is_level, is_quiet};
 pub use geo::{chain_name, protected};
 pub use observation::Facts;

@@ -1,7 +1,7 @@
 //! Preflight: queries only, and everything that is missing in one answer, each with its remedy.
 
 use super::{
-    Act, Facts, Inputs, Observation, Plan, Reason, Record, Step, geo,
+    Act, Check, Facts, Inputs, Observation, Plan, Reason, Record, Step, geo,
     seen::{Group, Script, Slot},
 };
 use crate::model::{self, DatabaseName, FenceState, LoginName, ReplicaName, SecondaryConnections};
@@ -81,18 +81,20 @@ fn problems(seen: &Observation) -> Vec<String> {
         && old == new
     {
         let [old, new] = [&seen.production.endpoint.name, &seen.stage.endpoint.name];
-        problems.push(format!(
+        problems.push(Check::EndpointsAlike.says(format_args!(
             "spec.stage.endpoint: Services {old} and {new} select the same pods; give each version a label of its own"
-        ));
+        )));
     }
     match &seen.script {
-        Script::Wrong(why) => problems.push(format!("spec.script: {why}")),
-        Script::Unknown => problems.push("spec.script was not read yet; wait".into()),
+        Script::Wrong(why) => problems.push(Check::ScriptWrong.says(format_args!("spec.script: {why}"))),
+        Script::Unknown => problems.push(Check::ScriptWrong.says("spec.script was not read yet; wait")),
         Script::Ready(_) => {}
     }
     if seen.front.as_ref().is_some_and(|front| !front.ours) {
-        problems
-            .push("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it".into());
+        problems.push(
+            Check::FrontTaken
+                .says("spec.traffic.service exists and is not this upgrade's; choose another name, or delete it"),
+        );
     }
     problems
 }
@@ -110,26 +112,36 @@ fn field(slot: model::Slot) -> &'static str {
 fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
     let mut problems = Vec::new();
     match &slot.found {
-        None => problems.push(format!(
+        None => problems.push(Check::GroupMissing.says(format_args!(
             "{field}.availabilityGroup: AvailabilityGroup {} does not exist in namespace {}; apply it",
             slot.group, slot.namespace
-        )),
+        ))),
         Some(group) if !group.ready => {
-            problems.push(format!("{field}.availabilityGroup: {} is not ready: {}; wait", slot.group, group.message));
+            problems.push(
+                Check::GroupNotReady.says(format_args!(
+                    "{field}.availabilityGroup: {} is not ready: {}; wait",
+                    slot.group, group.message
+                )),
+            );
         }
         Some(group) if !group.silent().is_empty() => {
             let silent = group.silent().join(", ");
-            problems.push(format!("{field}.availabilityGroup: {silent} did not answer; start what is missing"));
+            problems.push(
+                Check::InstanceSilent
+                    .says(format_args!("{field}.availabilityGroup: {silent} did not answer; start what is missing")),
+            );
         }
         Some(_) => {}
     }
     match &slot.endpoint.selector {
-        None => problems.push(format!(
+        None => problems.push(Check::EndpointMissing.says(format_args!(
             "{field}.endpoint: Service {} does not exist in namespace {}; apply it",
             slot.endpoint.name, slot.namespace
-        )),
-        Some(selector) if selector.is_empty() => problems
-            .push(format!("{field}.endpoint: Service {} selects nothing; give it a selector", slot.endpoint.name)),
+        ))),
+        Some(selector) if selector.is_empty() => problems.push(Check::EndpointMissing.says(format_args!(
+            "{field}.endpoint: Service {} selects nothing; give it a selector",
+            slot.endpoint.name
+        ))),
         Some(_) => {}
     }
     problems
@@ -138,35 +150,41 @@ fn slot_problems(slot: &Slot, field: &str) -> Vec<String> {
 fn production_problems(group: &Group) -> Vec<String> {
     let mut problems = Vec::new();
     if group.secondary_connections != SecondaryConnections::All {
-        problems.push(format!(
+        problems.push(Check::SecondariesUnreadable.says(format_args!(
             "spec.production.availabilityGroup: {} has secondaryConnections other than All, so that nobody could read while it is read-only; set it to All",
             group.name
-        ));
+        )));
     }
     if group.upgrade.iter().flat_map(|upgrade| &upgrade.fence).any(|fence| fence.state == FenceState::Kept) {
-        problems.push(format!(
+        problems.push(Check::ReadOnlyForGood.says(format_args!(
             "spec.production.availabilityGroup: {} is read-only for good, since users write elsewhere; delete it and its volumes",
             group.name
-        ));
+        )));
     }
     if group.with_data().count() < 2 {
-        problems
-            .push(format!("spec.production.availabilityGroup: {} has no secondary to read from; add one", group.name));
+        problems.push(Check::NoSecondary.says(format_args!(
+            "spec.production.availabilityGroup: {} has no secondary to read from; add one",
+            group.name
+        )));
     }
     let Some((primary, facts)) = group.primary() else { return problems };
     for (name, database) in &facts.databases {
         let ours = database.group.as_ref() == Some(&group.name);
         if !ours {
-            problems.push(format!(
+            problems.push(Check::DatabaseOutside.says(format_args!(
                 "database {name} on {primary} is outside the group, and its writers would be kept out, too; move it to another instance"
-            ));
+            )));
         } else if !(database.full_recovery && database.log_chain && database.writable) {
-            problems
-                .push(format!("database {name} on {primary} is not writable with FULL recovery and a log chain; wait"));
+            problems.push(Check::DatabaseUnfit.says(format_args!(
+                "database {name} on {primary} is not writable with FULL recovery and a log chain; wait"
+            )));
         }
     }
     if databases(group).is_empty() {
-        problems.push(format!("spec.production.availabilityGroup: {} has no databases; add one", group.name));
+        problems.push(
+            Check::NoDatabases
+                .says(format_args!("spec.production.availabilityGroup: {} has no databases; add one", group.name)),
+        );
     }
     problems
 }
@@ -175,26 +193,27 @@ fn production_problems(group: &Group) -> Vec<String> {
 fn copy_problems(production: &Group, copy: &Group, field: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if copy.databases > 0 {
-        problems.push(format!(
+        problems.push(Check::DatabasesInSpec.says(format_args!(
             "{field}.availabilityGroup: {} has databases in its spec, and gets production's; remove spec.databases there",
             copy.name
-        ));
+        )));
     }
     let major = |facts: &Facts| facts.server.version.split('.').next().unwrap_or_default().to_string();
     let of = |group: &Group| group.primary().map(|(_, facts)| major(facts));
     if let (Some(old), Some(new)) = (of(production), of(copy))
         && old != new
     {
-        problems.push(format!(
+        problems.push(Check::VersionDiffers.says(format_args!(
             "{field}.availabilityGroup: {} runs version {new} and production version {old}; automatic seeding needs the same (946); set the same image",
             copy.name
-        ));
+        )));
     }
     problems.extend(other_logins(production, copy));
     let foreign = copy.facts.iter().flat_map(|(name, facts)| facts.databases.keys().map(move |db| (name, db)));
     for (name, database) in foreign {
-        problems
-            .push(format!("{field}: {name} has a database {database} already; drop it there, it gets production's"));
+        problems.push(Check::DatabaseInTheWay.says(format_args!(
+            "{field}: {name} has a database {database} already; drop it there, it gets production's"
+        )));
     }
     problems
 }
@@ -204,9 +223,9 @@ fn edition_problems(group: &Group) -> Vec<String> {
     let other = with_data.filter(|(_, facts)| facts.server.engine_edition != ENTERPRISE);
     let sentence = |(name, facts): (&ReplicaName, &Facts)| {
         let edition = &facts.server.edition;
-        format!(
+        Check::Edition.says(format_args!(
             "{name} is of edition {edition}, which has no distributed availability groups; use Enterprise or Developer"
-        )
+        ))
     };
     other.map(sentence).collect()
 }
@@ -218,11 +237,11 @@ fn other_logins(production: &Group, copy: &Group) -> Vec<String> {
         copy.facts.iter().flat_map(|(name, facts)| facts.logins.iter().map(move |(login, it)| (name, login, it)));
     let other = theirs.filter(|(_, login, it)| own.logins.get(*login).is_some_and(|known| known.sid != it.sid));
     let sentence = |(name, login, _): (&ReplicaName, &LoginName, _)| {
-        format!(
+        Check::LoginDiffers.says(format_args!(
             "login {login} on {name} has another SID than on production; take it out of spec.logins of \
              AvailabilityGroup {} and drop it there, production's is carried over",
             copy.name
-        )
+        ))
     };
     other.map(sentence).collect()
 }
