@@ -1,6 +1,9 @@
-//! `status.upgrade` of a group, both ways.
+//! `status.upgrade` of a group, both ways; who approved an upgrade.
 
-use super::v1alpha1::status::{FenceStatus, Upgrade};
+use super::{
+    RollingUpgrade,
+    v1alpha1::status::{FenceStatus, Upgrade},
+};
 use crate::model::{ActiveUpgrade, Fence, FenceState, LoginName, Slot};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::{Value, json};
@@ -57,9 +60,48 @@ pub fn upgrade_from_status(upgrade: &Upgrade) -> ActiveUpgrade {
     }
 }
 
+/// Who wrote `spec.approved` last: the field manager, which is all that Kubernetes tells a controller. `None`: nobody did.
+pub fn approver(object: &RollingUpgrade) -> Option<&str> {
+    let managers = object.metadata.managed_fields.iter().flatten();
+    let wrote = managers.filter(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_some_and(|fields| fields.0.pointer("/f:spec/f:approved").is_some())
+    });
+    wrote.max_by_key(|entry| entry.time.as_ref().map(|time| time.0)).and_then(|entry| entry.manager.as_deref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_wrote_the_approvals_last_is_the_one_who_approved() {
+        let entry = |manager: &str, minute: u8, field: &str| {
+            json!({
+                "manager": manager, "operation": "Update", "time": format!("2026-01-01T10:{minute:02}:00Z"),
+                "fieldsV1": { "f:spec": { field: {} } },
+            })
+        };
+        let slot = |group: &str, endpoint: &str| json!({ "availabilityGroup": group, "endpoint": endpoint });
+        let upgrade = |entries: Value| -> RollingUpgrade {
+            let upgrade = json!({
+                "apiVersion": "quorate.dev/v1alpha1", "kind": "RollingUpgrade",
+                "metadata": { "name": "shop-v2", "managedFields": entries },
+                "spec": {
+                    "production": slot("orders", "shop-v1"), "stage": slot("orders-v2", "shop-v2"),
+                    "traffic": { "service": "shop" }, "script": { "configMap": { "name": "shop-v2-sql" } },
+                },
+            });
+            serde_json::from_value(upgrade).unwrap()
+        };
+        let entries = json!([
+            entry("argocd-controller", 1, "f:approved"),
+            entry("kubectl-patch", 2, "f:approved"),
+            entry("kubectl-edit", 3, "f:abort"),
+        ]);
+        assert_eq!(approver(&upgrade(entries)), Some("kubectl-patch"));
+        assert_eq!(approver(&upgrade(json!([entry("kubectl-edit", 3, "f:abort")]))), None);
+    }
 
     #[test]
     fn what_is_written_is_read_back() {

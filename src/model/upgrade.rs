@@ -138,6 +138,9 @@ pub struct Wish {
     pub approved: BTreeSet<Approval>,
     /// The spec gives up.
     pub abort: bool,
+    /// To give up after the switch loses what users wrote on the stage since, and that is meant.
+    #[serde(default)]
+    pub discards: bool,
 }
 
 /// The slots of another region.
@@ -177,7 +180,7 @@ impl Wish {
 
     /// Whether an attempt with this wish would be another one: whatever people say while it is under way set aside.
     pub fn differs(&self, other: &Self) -> bool {
-        let plain = |wish: &Self| Self { approved: BTreeSet::new(), abort: false, ..wish.clone() };
+        let plain = |wish: &Self| Self { approved: BTreeSet::new(), abort: false, discards: false, ..wish.clone() };
         plain(self) != plain(other)
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn password_of((namespace, group): (&str, &str)) -> String {
 }
 
 /// The Service for writers of a group.
-fn host((namespace, group): (&str, &str)) -> String {
+pub(crate) fn host((namespace, group): (&str, &str)) -> String {
     format!("{group}-rw.{namespace}.svc.cluster.local")
 }
 

@@ -91,6 +91,28 @@ fn a_new_version_is_switched_in_with_everything_that_was_acknowledged() {
     serves(user, &["v1", "v2"], "orders-v2");
     let refused = try_sql_as(("sa", &password()), "orders", "CREATE TABLE dbo.late (id int)");
     assert!(refused.is_err(), "the old version still takes writes: {refused:?}");
+    go_back();
+}
+
+/// Nobody wants the new version after all.
+fn go_back() {
+    let user = Writer::user();
+    user.wait_for_more("orders on the new version");
+    let words = r#"{"spec":{"abort":true,"discardStageWrites":true}}"#;
+    kubectl(&[&["patch", "--type=merge", "--patch", words], UPGRADE.as_slice()].concat());
+    let asked = std::time::Instant::now();
+    let status = ends_in("RolledBack");
+    println!("back on the old version {:.1} s after it was asked for", asked.elapsed().as_secs_f64());
+    assert_eq!((&status["online"], &status["record"]["failure"]["reason"]), (&"shop-v1".into(), &"Discarded".into()));
+    user.wait_for_more("orders on the old version again");
+    let (by, gap) = user.served();
+    println!("users: orders taken by {by:?}; no page for {gap:.2} s");
+    assert!(by == ["v2", "v1"] && gap < PAGE_LIMIT, "{by:?}, no page for {gap} s");
+    let late = "CREATE TABLE dbo.late (id int)";
+    try_sql_as(("sa", &password()), "orders", late).unwrap();
+    let stage = ("shop", "orders-v2");
+    let refused = try_sql_at(&host(stage), ("sa", &password_of(stage)), "orders", late);
+    assert!(refused.is_err(), "the new version still takes writes: {refused:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Staged upgrades from manifests to their end: one that succeeds, every way back, and each step with something that fails
 //! in it (upgrade.md).
 
+mod discard;
 mod faults;
 mod geo;
 
@@ -216,6 +217,9 @@ async fn what_was_approved_for_one_attempt_is_asked_again_for_the_next() {
     stage.pass(seconds(2)).await;
     stage.upgrade(approved);
     assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");
+    let approvals = stage.rolling_upgrade()["status"]["approvals"].clone();
+    let [approval] = approvals.as_array().unwrap().as_slice() else { stage.fail(&format!("{approvals}")) };
+    stage.check(approval["step"] == "Start" && approval["by"] == "kubectl", &format!("{approvals}"));
     stage.ends_on_one_side(user).await;
 }
 

@@ -54,6 +54,7 @@ pub fn parse_upgrade(object: &RollingUpgrade) -> Result<Wish, Refusals> {
         manual: manual(spec),
         approved: spec.approved.iter().map(|approval| approved(*approval)).collect(),
         abort: spec.abort.unwrap_or_default(),
+        discards: spec.discard_stage_writes.unwrap_or_default(),
     };
     court.require(
         wish.drain < wish.read_only,

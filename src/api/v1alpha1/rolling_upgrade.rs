@@ -66,6 +66,10 @@ pub struct RollingUpgradeSpec {
     /// Give up: production is writable again, the stage is let go. What was aborted once stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort: Option<bool>,
+    /// With `abort` after the switch: users go back to production as it was at the switch, and what they wrote on the stage since is
+    /// lost to them. Without it `abort` does nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discard_stage_writes: Option<bool>,
 }
 
 /// One deployment of the application with its group.

@@ -36,6 +36,10 @@ pub struct RollingUpgradeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub databases: Vec<CopyStatus>,
+    /// What people approved, by whom and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["step".into()]))]
+    pub approvals: Vec<ApprovalStatus>,
     /// Steps of this attempt in order, with the time of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepStatus>,
@@ -94,6 +98,20 @@ pub struct CopyStatus {
     /// KiB of log that it has not redone yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redo_queue: Option<i64>,
+}
+
+/// An approval's line.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// What was approved.
+    pub step: String,
+    /// The field manager that wrote it, such as `kubectl-patch` or `argocd-controller`: who a person is only the API server's audit
+    /// log knows.
+    pub by: String,
+    /// When it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
 }
 
 /// A step's line.

@@ -69,10 +69,11 @@ pub async fn pass(shared: &Shared, key: &Key, memory: &mut Memory) -> Next {
         }
     };
     act::collect(memory).await;
-    let seen = match see::see(shared, wish, record, memory).await {
+    let mut seen = match see::see(shared, wish, record, memory).await {
         Ok(seen) => seen,
         Err(error) => return unread(&key.1, &error, memory),
     };
+    seen.observation.approver = api::approver(&object).map(Into::into);
     let plan = upgrade::decide(&seen);
     let mut actor = act::Actor { shared, object, seen: &seen, notes: 0 };
     let done = actor.act(&plan, memory).await;
@@ -110,10 +111,11 @@ fn read(object: &RollingUpgrade) -> Result<(Option<Record>, Wish, Option<String>
     };
     Ok(match api::parse_upgrade(object) {
         Ok(wish) => {
-            let mine = Wish { approved: wish.approved.clone(), abort: wish.abort, ..frozen };
+            let (approved, abort, discards) = (wish.approved.clone(), wish.abort, wish.discards);
+            let mine = Wish { approved, abort, discards, ..frozen };
             let ignored = (mine != wish).then(|| {
-                "spec was changed after the attempt began: of the changes only approved and abort count now, the rest \
-                 in the next attempt"
+                "spec was changed after the attempt began: of the changes only approved, abort and discardStageWrites \
+                 count now, the rest in the next attempt"
                     .to_string()
             });
             (record, mine, ignored)

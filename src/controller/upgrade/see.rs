@@ -94,6 +94,7 @@ pub async fn see(shared: &Shared, wish: Wish, record: Option<Record>, memory: &m
         level: 0,
         record,
         wish,
+        approver: None,
     };
     if step == Step::Verifying {
         observation.answers = answers(shared, &observation, slots.get(&Slot::Stage), memory).await;

@@ -4,12 +4,14 @@ use crate::{
     api::{
         RollingUpgrade,
         condition::{condition, renew},
-        v1alpha1::upgrade_status::{CopyStatus, EndpointStatus, ReadOnlyStatus, RollingUpgradeStatus, StepStatus},
+        v1alpha1::upgrade_status::{
+            ApprovalStatus, CopyStatus, EndpointStatus, ReadOnlyStatus, RollingUpgradeStatus, StepStatus,
+        },
     },
     decide::upgrade::{
-        Observation, Plan, Reason, Record, Step, link_name, observation::LinkDatabase, protected, seen::Slot,
+        Observation, Plan, Reason, Record, Said, Step, link_name, observation::LinkDatabase, protected, seen::Slot,
     },
-    model::{DatabaseName, FenceState},
+    model::{DatabaseName, FenceState, upgrade::Approval},
 };
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -39,6 +41,7 @@ pub fn status(
         endpoints: endpoints(seen),
         read_only: record.and_then(|record| read_only(record, seen.at)),
         databases: record.map(|record| databases(seen, record)).unwrap_or_default(),
+        approvals: record.map(approvals).unwrap_or_default(),
         steps: record.map(steps).unwrap_or_default(),
         record: None,
     }
@@ -184,6 +187,15 @@ fn state(record: &Record, copy: Option<&LinkDatabase>, seeding: bool) -> &'stati
         Some("SYNCHRONIZING") => "Synchronizing",
         _ => "Unknown",
     }
+}
+
+fn approvals(record: &Record) -> Vec<ApprovalStatus> {
+    let line = |(step, said): (&Approval, &Said)| ApprovalStatus {
+        step: format!("{step:?}"),
+        by: said.by.clone(),
+        at: time(said.at),
+    };
+    record.approved.iter().map(line).collect()
 }
 
 /// Steps in order with the time of each, the present one without.

@@ -20,7 +20,7 @@ pub fn again(seen: &Observation, record: &Record) -> Option<Plan> {
     if record.step != Step::RolledBack || seen.wish.abort || !other {
         return None;
     }
-    if record.failed_for(Reason::RegionLost) {
+    if record.failed_for(Reason::RegionLost) || record.failed_for(Reason::Discarded) {
         // What it left may be all that shows what was lost.
         return Some(preflight(seen, record.attempt + 1));
     }

@@ -1,6 +1,6 @@
 //! RollingBack: production gets its writers back first of all; it needs no stage, no Job, no answer of anybody else.
 
-use super::{Act, Failure, Plan, Reason, Record, Step, View, freeze, geo, release};
+use super::{Act, Failure, Plan, Reason, Record, Step, View, discard, freeze, geo, release};
 use crate::model::{FenceState, Slot};
 
 /// What sends an upgrade back whatever it does.
@@ -9,8 +9,11 @@ pub fn must(view: &View<'_>) -> Option<Plan> {
     if let Some(plan) = geo::lost(view) {
         return Some(plan);
     }
-    if record.step == Step::RollingBack || record.switching || record.step > Step::Switching {
+    if record.step == Step::RollingBack {
         return None;
+    }
+    if record.switching {
+        return discard::is_wanted(view.seen, record).then(|| discard::begin(view));
     }
     if record.aborted {
         return Some(give_up(view, Reason::Aborted, "spec.abort is true".into()));
@@ -48,13 +51,13 @@ pub fn lose(view: &View<'_>, message: String, fenced: bool, copy: Slot) -> Plan 
         .recheck(std::time::Duration::ZERO)
 }
 
-fn failed(view: &View<'_>, step: Step, reason: Reason, message: &str) -> Record {
+pub fn failed(view: &View<'_>, step: Step, reason: Reason, message: &str) -> Record {
     let failure = Failure { step: view.record.step, reason, message: message.to_string() };
     Record { failure: Some(failure), ..view.record.to(step, view.seen.at) }
 }
 
 /// The fence goes. One that was only prepared kept nobody out, so that no reader has to connect again.
-fn opens(view: &View<'_>) -> Option<Act> {
+pub fn opens(view: &View<'_>) -> Option<Act> {
     let ours = view.production.claim(&view.seen.wish.uid)?;
     let fence = ours.fence.as_ref()?;
     match fence.state {
@@ -66,6 +69,9 @@ fn opens(view: &View<'_>) -> Option<Act> {
 
 /// Production as it was: no fence, no link, users on it.
 pub fn roll(view: &View<'_>) -> Plan {
+    if let Some(closes) = discard::closes(view) {
+        return closes;
+    }
     if let Some(open) = opens(view) {
         return view.wait(Reason::RollingBack, "the fence is lifted").wave([open]).recheck(super::SOON);
     }
@@ -93,8 +99,11 @@ pub fn roll(view: &View<'_>) -> Plan {
     if !releases.is_empty() {
         return view.wait(Reason::RollingBack, "production takes part no more").wave(releases).recheck(super::SOON);
     }
-    let done = view.next(Step::RolledBack, Reason::RolledBack, "users are on production as before");
+    let message = match view.record.failed_for(Reason::Discarded) {
+        true => format!("users are on production as it was at the switch; {}", discard::KEPT),
+        false => "users are on production as before; nothing was lost".to_string(),
+    };
+    let done = view.next(Step::RolledBack, Reason::RolledBack, message.clone());
     // Left for whoever looks at the stage, if it does not go.
-    done.wave([Act::Announce(Reason::RolledBack, "users are on production as before; nothing was lost".into())])
-        .wave(release::forget_script(view))
+    done.wave([Act::Announce(Reason::RolledBack, message)]).wave(release::forget_script(view))
 }

@@ -18,7 +18,7 @@ pub fn is_quiet(seen: &Observation) -> bool {
     let Some(view) = view(seen) else { return false };
     let primary = view.production.primary().map(|(name, _)| name.as_str());
     let fenced = primary.is_some_and(|name| !view.without_fence(FenceState::On).contains(&name));
-    fenced && foreign(&view).is_empty()
+    fenced && foreign(&view, view.production).is_empty()
 }
 
 /// Whether every database is level on both sides, with the barrier inside: what [`Observation::level`] counts.
@@ -40,10 +40,10 @@ fn view(seen: &Observation) -> Option<View<'_>> {
     Some(View { seen, record, production, stage })
 }
 
-/// Sessions of others on production's primary that the fence does not let in.
-pub fn foreign<'a>(view: &View<'a>) -> BTreeMap<i64, &'a Session> {
+/// Sessions of others on a group's primary that the fence does not let in.
+pub fn foreign<'a>(view: &View<'_>, group: &'a Group) -> BTreeMap<i64, &'a Session> {
     let allowed = |login: &str| view.seen.wish.allowed.iter().any(|name| name.as_str().eq_ignore_ascii_case(login));
-    let sessions = view.production.primary().into_iter().flat_map(|(_, facts)| &facts.sessions);
+    let sessions = group.primary().into_iter().flat_map(|(_, facts)| &facts.sessions);
     sessions.filter(|(_, session)| !allowed(&session.login)).map(|(id, session)| (*id, session)).collect()
 }
 
@@ -61,7 +61,7 @@ pub fn fence(view: &View<'_>) -> Plan {
         let message = format!("waiting for the logon trigger on {} and for -rw to lead to readers", list(&unfenced));
         return view.wait(Reason::Fencing, message);
     }
-    let foreign = foreign(view);
+    let foreign = foreign(view, view.production);
     if foreign.is_empty() {
         return if view.seen.quiet >= LOOKS {
             view.next(Step::Synchronizing, Reason::Synchronizing, "nobody is left who could write")

@@ -242,7 +242,7 @@ pub fn standby(seen: &Observation, slot: model::Slot) -> Option<String> {
 pub fn protected(seen: &Observation, record: &Record) -> Option<(bool, String)> {
     let geo = seen.geo.as_ref()?;
     let [(production, _), (stage, _)] = &seen.wish.slots;
-    let (of, slot) = if record.switching { (stage, &geo.stage) } else { (production, &geo.production) };
+    let (of, slot) = if record.is_switched() { (stage, &geo.stage) } else { (production, &geo.production) };
     let missing = match &slot.found {
         Some(copy) => copy_behind(&record.inputs.databases, of, copy),
         None => Some(format!("AvailabilityGroup {} does not exist", slot.group)),

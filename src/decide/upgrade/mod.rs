@@ -7,6 +7,7 @@
 //! | `freeze.rs` | ReadOnly, Synchronizing, Terminating: production is read-only |
 //! | `release.rs` | RunningScript to Succeeded: the stage becomes production |
 //! | `back.rs` | RollingBack: production gets its writers back |
+//! | `discard.rs` | after the switch: back to production all the same |
 //! | `geo.rs` | what copies in another region add to each step |
 //! | `again.rs` | RolledBack, and something was corrected: the stage is emptied for another attempt |
 
@@ -14,6 +15,7 @@ mod act;
 mod again;
 mod back;
 mod check;
+mod discard;
 mod freeze;
 mod geo;
 pub mod observation;
@@ -32,10 +34,10 @@ pub use geo::{chain_name, protected};
 pub use observation::Facts;
 pub use plan::{DropAs, Instance, Mark, Side, SqlStep};
 pub use reason::Reason;
-pub use record::{Failure, Inputs, Record, Step};
+pub use record::{Failure, Inputs, Record, Said, Step};
 pub use seen::Observation;
 
-use crate::model::{ActiveUpgrade, Fence, FenceState, GroupName, ReplicaName, Slot, upgrade::NEVER};
+use crate::model::{ActiveUpgrade, DatabaseName, Fence, FenceState, GroupName, ReplicaName, Slot, upgrade::NEVER};
 use seen::{Front, Group};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,7 +55,7 @@ const AGAIN: &str = "correct the script or the spec, and another attempt begins 
 /// The whole policy: what one pass does about what it saw.
 pub fn decide(seen: &Observation) -> Plan {
     let Some(record) = &seen.record else { return preflight::preflight(seen, 1) };
-    if record.step.is_last() {
+    if record.step.is_last() && !discard::is_wanted(seen, record) {
         return over(seen, record);
     }
     // To go back takes production alone.
@@ -162,15 +164,7 @@ impl View<'_> {
 
     /// Replicas of production with data that answer and do not have this fence yet.
     fn without_fence(&self, state: FenceState) -> Vec<&str> {
-        let mark = self.fence(state).mark(&self.record.inputs.databases);
-        let enabled = state != FenceState::Prepared;
-        let has =
-            |facts: &Facts| facts.fence.as_ref().is_some_and(|fence| fence.enabled == enabled && fence.mark == mark);
-        let replicas = self.production.with_data();
-        replicas
-            .filter(|name| self.production.facts.get(*name).is_some_and(|facts| !has(facts)))
-            .map(ReplicaName::as_str)
-            .collect()
+        unfenced(self.production, &self.fence(state), &self.record.inputs.databases)
     }
 
     /// Those of these slots that take part in this upgrade do so no more.
@@ -191,6 +185,14 @@ impl View<'_> {
         let standby = geo::standby(self.seen, slot);
         self.seen.front.as_ref().filter(|front| front.selector == *selector && front.standby == standby)
     }
+}
+
+/// Replicas of a group with data that answer and do not have this fence yet.
+fn unfenced<'a>(group: &'a Group, fence: &Fence, databases: &BTreeSet<DatabaseName>) -> Vec<&'a str> {
+    let (mark, enabled) = (fence.mark(databases), fence.state != FenceState::Prepared);
+    let has = |facts: &Facts| facts.fence.as_ref().is_some_and(|there| there.enabled == enabled && there.mark == mark);
+    let answering = group.with_data().filter_map(|name| Some((name, group.facts.get(name)?)));
+    answering.filter(|(_, facts)| !has(facts)).map(|(name, _)| name.as_str()).collect()
 }
 
 /// A step of an instance.
@@ -215,7 +217,11 @@ fn named_after(uid: &str, what: &str) -> GroupName {
 fn latch(view: &View<'_>) -> Option<Plan> {
     let (wish, record) = (&view.seen.wish, view.record);
     let stale: BTreeSet<_> = record.stale.intersection(&wish.approved).copied().collect();
-    let approved = record.approved.union(&(&wish.approved - &stale)).copied().collect();
+    let mut approved = record.approved.clone();
+    for step in &wish.approved - &stale {
+        let said = || Said { by: view.seen.approver.clone().unwrap_or_default(), at: view.seen.at };
+        approved.entry(step).or_insert_with(said);
+    }
     let aborted = record.aborted || (wish.abort && !record.switching);
     if (&approved, &stale, aborted) == (&record.approved, &record.stale, record.aborted) {
         return None;
@@ -244,13 +250,14 @@ fn over(seen: &Observation, record: &Record) -> Plan {
         Some(failure) => {
             let next = match &seen.script {
                 _ if failure.reason == Reason::RegionLost => "see docs/upgrades.md, \"A region is lost\"".into(),
+                _ if failure.reason == Reason::Discarded => discard::KEPT.into(),
                 _ if seen.wish.abort => "while spec.abort is true no other attempt begins".into(),
                 seen::Script::Wrong(why) => format!("no other attempt begins: spec.script: {why}"),
                 _ => AGAIN.to_string(),
             };
             format!("{} in {:?}: {}; {next}", failure.reason, failure.step, failure.message)
         }
-        None => format!("users are on {}", seen.stage.endpoint.name),
+        None => format!("users are on {}{}", seen.stage.endpoint.name, discard::hint(seen)),
     };
     let reason = match &record.failure {
         Some(failure) if failure.reason == Reason::RegionLost => Reason::RegionLost,

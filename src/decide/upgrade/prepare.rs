@@ -221,7 +221,7 @@ pub fn ready(view: &View<'_>) -> Plan {
     if let Some(why) = late(view) {
         return view.wait(Reason::NotReady, why);
     }
-    if view.seen.wish.manual.contains(&Approval::Start) && !view.record.approved.contains(&Approval::Start) {
+    if !view.record.allows(Approval::Start) {
         let message = "ready; to make production read-only and start, add Start to spec.approved";
         return view.wait(Reason::AwaitingApproval, message);
     }
@@ -254,7 +254,9 @@ fn late(view: &View<'_>) -> Option<String> {
         return Some(what);
     }
     let (primary, own) = view.production.primary()?;
-    if let Some((id, session)) = freeze::foreign(view).into_iter().find(|(_, session)| is_long(session)) {
+    if let Some((id, session)) =
+        freeze::foreign(view, view.production).into_iter().find(|(_, session)| is_long(session))
+    {
         return Some(format!(
             "session {id} of login {} on {primary} has had a transaction open for more than {} s; wait for it, or end it",
             session.login,

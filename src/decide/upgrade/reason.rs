@@ -111,6 +111,10 @@ crate::decide::reason::reasons! {
         "The stage's group cannot be promoted or used any more.",
         "Production gets its writers back.",
         "Look at the stage's group; start over on a fresh copy.";
+    Discarded:
+        "A person went back to the old version after the switch (`spec.discardStageWrites`).",
+        "Keeps writers out of the stage, opens production as it was at the switch, leads users there.",
+        "What was written on the stage since the switch is there, read-only: save what you need.";
     RegionLost:
         "A person made a copy in another region the one that users write to.",
         "Ends the upgrade; a production that was read-only stays so where it comes back.",
@@ -120,7 +124,7 @@ crate::decide::reason::reasons! {
         "Lifts the fence first of all.",
         "Nothing.";
     RolledBack:
-        "Users are on production as before; nothing was lost.",
+        "Users are on production; nothing was lost that nobody discarded.",
         "Nothing.",
         "See `status.record.failure` for why; correct the script, or the spec, and another attempt begins.";
     Emptying:
@@ -148,6 +152,7 @@ impl Reason {
                 | Self::BarrierMissing
                 | Self::LateCommit
                 | Self::StageLost
+                | Self::Discarded
                 | Self::RegionLost
         )
     }

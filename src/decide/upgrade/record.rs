@@ -92,7 +92,7 @@ pub struct Record {
     pub inputs: Inputs,
     /// Steps that a person approved.
     #[serde(default)]
-    pub approved: BTreeSet<Approval>,
+    pub approved: BTreeMap<Approval, Said>,
     /// What the spec approved already when this attempt began: it was said of the one before. What is taken out and said
     /// again counts.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -136,6 +136,15 @@ pub struct Inputs {
     pub wish: Wish,
 }
 
+/// Who said something, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The field manager that wrote it; empty when Kubernetes does not tell.
+    pub by: String,
+    /// When it was seen, milliseconds since 1970.
+    pub at: i64,
+}
+
 /// Why an attempt was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -157,7 +166,7 @@ impl Record {
             since: at,
             took: Vec::new(),
             inputs,
-            approved: BTreeSet::new(),
+            approved: BTreeMap::new(),
             stale: BTreeSet::new(),
             aborted: false,
             read_only_since: None,
@@ -176,6 +185,16 @@ impl Record {
         next.took.push((self.step, (at - self.since).max(0)));
         (next.step, next.since) = (step, at);
         next
+    }
+
+    /// Whether this may be done now: nobody wants to be asked, or somebody was.
+    pub fn allows(&self, step: Approval) -> bool {
+        !self.inputs.wish.manual.contains(&step) || self.approved.contains_key(&step)
+    }
+
+    /// Whether users are on the stage, or may be.
+    pub fn is_switched(&self) -> bool {
+        self.switching && !self.failed_for(super::Reason::Discarded)
     }
 
     /// Whether it was given up for this.

@@ -3,7 +3,7 @@
 use super::{
     Act, Facts, Failure, Mark, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
-    freeze, geo, plan,
+    discard, freeze, geo, plan,
     seen::{Answer, Job},
 };
 use crate::{
@@ -42,7 +42,7 @@ pub fn run(view: &View<'_>) -> Plan {
         }
         Job::Failed(words) if view.seen.wish.pauses => match &view.record.failure {
             None => pause(view, words),
-            Some(_) if view.record.approved.contains(&Approval::Script) => {
+            Some(_) if view.record.approved.contains_key(&Approval::Script) => {
                 ended(view, primary, its, database, "a person brought the script to its end")
             }
             Some(_) => view.wait(Reason::ScriptFailed, paused(view, words)),
@@ -141,7 +141,7 @@ pub fn switch(view: &View<'_>) -> Plan {
     if view.record.switching {
         return lead(view);
     }
-    if view.seen.wish.manual.contains(&Approval::Switch) && !view.record.approved.contains(&Approval::Switch) {
+    if !view.record.allows(Approval::Switch) {
         let message =
             "verified; to lead users to the stage, add Switch to spec.approved; production is read-only meanwhile";
         return view.wait(Reason::AwaitingApproval, message);
@@ -210,8 +210,9 @@ fn lead(view: &View<'_>) -> Plan {
 /// Users are on the new version; production stays fenced.
 pub fn soak(view: &View<'_>) -> Plan {
     let front = &view.seen.stage.endpoint.name;
-    if view.seen.wish.manual.contains(&Approval::Retire) && !view.record.approved.contains(&Approval::Retire) {
-        let message = format!("users are on {front}; when the old version may go, add Retire to spec.approved");
+    if !view.record.allows(Approval::Retire) {
+        let hint = discard::hint(view.seen);
+        let message = format!("users are on {front}; when the old version may go, add Retire to spec.approved{hint}");
         return view.wait(Reason::Switched, message);
     }
     view.next(Step::Retiring, Reason::Switched, "the old version may go")

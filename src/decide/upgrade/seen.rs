@@ -12,6 +12,8 @@ pub struct Observation {
     pub at: i64,
     /// The wish.
     pub wish: Wish,
+    /// Who wrote its approvals last. `None`: nobody did.
+    pub approver: Option<String>,
     /// What was recorded, read uncached in this pass. `None`: nothing yet.
     pub record: Option<Record>,
     /// The old version.

@@ -96,7 +96,7 @@ fn is_lost(step: Step, copy: usize, told: &str) {
     (0..6).for_each(|node| world.sides[node / 3].nodes[node % 3].up = true);
     (0..60).for_each(|_| goes_on(&mut world));
     world.check(!world.has_link(PRODUCTION), "the link holds production's log");
-    let open = world.is_open();
+    let open = world.is_open(0);
     world.check(open != fenced, "production is open where users were moved away from it");
     world.check((world.fence() == Some(FenceState::Kept)) == fenced, "the fence");
     assert_eq!(world.sides[copy].upgrade, None, "the copy is a group like any other");

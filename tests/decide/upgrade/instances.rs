@@ -72,6 +72,7 @@ impl World {
             }
             SqlStep::Resume { .. } => self.sides[side].suspended = false,
             SqlStep::WriteMark { mark, value, .. } => return leads && self.mark(side, *mark, value),
+            SqlStep::KillSessions { .. } if side == STAGE => self.stage_session &= !leads,
             SqlStep::KillSessions { sessions, .. } => self.sessions.retain(|id, _| !sessions.contains_key(id)),
             SqlStep::CreateRunner { .. } => return self.create_runner(side, leads),
             SqlStep::DropRunner { .. } => self.runner &= !leads,

@@ -5,8 +5,8 @@ use quorate::{
     decide::upgrade::{
         Facts, Observation, Step, chain_name,
         observation::{
-            CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Member, Server, Trust,
-            trust_of,
+            CopyFacts, DatabaseFacts, GroupFacts, Inside, LinkDatabase, LinkFacts, LinkMember, Member, Server, Session,
+            Trust, trust_of,
         },
         seen::{Answer, Endpoint, Front, Geo, Group, Slot},
     },
@@ -46,6 +46,7 @@ impl World {
         Observation {
             at: self.at,
             wish: self.wish.clone(),
+            approver: (!self.wish.approved.is_empty()).then(|| "kubectl-patch".into()),
             record: self.record.clone(),
             production: slot(PRODUCTION, endpoint("shop-v1", "v1", 2)),
             stage: slot(STAGE, endpoint("shop-v2", "v2", self.stage_ready)),
@@ -116,10 +117,18 @@ impl World {
             }),
             links: self.links(side, ordinal),
             databases: if there { BTreeMap::from([(database(), database_facts)]) } else { BTreeMap::new() },
-            sessions: if side == PRODUCTION && leads { self.sessions.clone() } else { BTreeMap::new() },
+            sessions: if leads { self.sessions_on(side) } else { BTreeMap::new() },
             trusted: node.trusts.iter().map(|key| (key.clone(), self.trust(key))).collect(),
             fence: node.trigger.as_ref().map(|(facts, _)| facts.clone()),
             ..Facts::default()
+        }
+    }
+
+    fn sessions_on(&self, side: usize) -> BTreeMap<i64, Session> {
+        match side {
+            PRODUCTION => self.sessions.clone(),
+            STAGE if self.stage_session => BTreeMap::from([(51, Session::default())]),
+            _ => BTreeMap::new(),
         }
     }
 

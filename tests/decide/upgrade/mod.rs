@@ -1,5 +1,6 @@
 //! The policy of a staged upgrade, pass by pass, over two small groups.
 
+mod discard;
 mod geo;
 mod instances;
 mod looks;
@@ -54,7 +55,7 @@ fn succeeds(world: &mut World) {
 
 /// Users are where they were, may write there, and nothing of it is left.
 fn goes_back(world: &mut World, reason: Reason) {
-    let took = until(world, "production is open", 20, |world| world.fence().is_none() && world.is_open());
+    let took = until(world, "production is open", 20, |world| world.fence().is_none() && world.is_open(0));
     world.check(took <= 5_000, &format!("open after {took} ms"));
     reaches(world, Step::RolledBack);
     let failure = world.record.as_ref().and_then(|record| record.failure.clone());
@@ -321,6 +322,7 @@ fn history(seed: u64) -> Step {
                     world.power(side as usize, node as usize, up);
                 }
                 4 if chance.below(8) == 0 => world.wish.abort = true,
+                8 if chance.below(4) == 0 => (world.wish.abort, world.wish.discards) = (true, true),
                 6 if chance.below(8) == 0 => world.slips_through(),
                 7 if matches!(world.job, Job::Failed(_)) => world.approve(Approval::Script),
                 5 if chance.below(4) == 0 && world.job == Job::Running => world.job = Job::Failed("error 208".into()),
@@ -347,7 +349,7 @@ fn history(seed: u64) -> Step {
         Step::Succeeded => world.check(world.online() == "shop-v2" && world.stage_has_all(), "not on the stage"),
         Step::RolledBack => {
             (0..20).for_each(|_| world.lives());
-            world.check(world.online() == "shop-v1" && world.is_open(), "production is not open");
+            world.check(world.online() == "shop-v1" && world.is_open(0), "production is not open");
             world.check(!world.has_link(0), "production has the link");
         }
         step => world.fail(&format!("it hangs in {step:?} after {} s", 3_000 * TICK / 1_000)),

@@ -76,6 +76,8 @@ pub struct World {
     pub moved: Option<usize>,
     pub front: Option<String>,
     pub sessions: BTreeMap<i64, Session>,
+    /// Somebody is in who writes on the stage.
+    pub stage_session: bool,
     pub readers: bool,
     pub next: u64,
     /// Commits that users were told of, on production and on the stage.
@@ -127,6 +129,7 @@ impl World {
             manual: BTreeSet::new(),
             approved: BTreeSet::new(),
             abort: false,
+            discards: false,
             verify: vec![Verification { database: database(), query: "SELECT 1".into(), expect: "1".into() }],
         };
         Self {
@@ -144,6 +147,7 @@ impl World {
             moved: None,
             front: None,
             sessions: BTreeMap::new(),
+            stage_session: false,
             readers: false,
             next: 1,
             told: [BTreeSet::new(), BTreeSet::new()],
@@ -182,9 +186,9 @@ impl World {
         self.front.as_deref().unwrap_or("shop-v1")
     }
 
-    /// Whether production's primary lets users in at this moment.
-    pub fn is_open(&self) -> bool {
-        let side = &self.sides[PRODUCTION];
+    /// Whether the primary of a side lets users in at this moment.
+    pub fn is_open(&self, side: usize) -> bool {
+        let side = &self.sides[side];
         let node = &side.nodes[side.primary];
         node.up && node.trigger.as_ref().is_none_or(|(facts, opens)| !facts.enabled || self.at / 1_000 >= *opens)
     }
@@ -204,8 +208,9 @@ impl World {
         let Some(next) = next else { return };
         group.primary = next;
         self.journal.push(format!("{}: {} is primary", self.at, replica(side, group.primary)));
-        if side == PRODUCTION {
-            self.sessions.clear();
+        match side {
+            PRODUCTION => self.sessions.clear(),
+            _ => self.stage_session &= side != STAGE,
         }
     }
 
@@ -223,8 +228,8 @@ impl World {
     /// Users do what they can; groups do what their own controllers do; time passes.
     pub fn lives(&mut self) {
         self.at += TICK;
-        self.keep_fence();
-        let (open, on_stage) = (self.is_open(), self.online() == "shop-v2");
+        [PRODUCTION, STAGE].into_iter().for_each(|side| self.keep_fence(side));
+        let (open, on_stage) = (self.is_open(PRODUCTION), self.online() == "shop-v2");
         if open && !self.readers && !on_stage {
             let session =
                 Session { login: "app".into(), transactions: self.next.is_multiple_of(3).into(), ..Session::default() };
@@ -238,7 +243,10 @@ impl World {
                 self.sessions.remove(&id);
             }
         }
-        if on_stage && self.sides[STAGE].writable {
+        if on_stage && self.sides[STAGE].writable && self.is_open(STAGE) {
+            self.stage_session = true;
+        }
+        if self.stage_session {
             self.commit(STAGE);
         }
         if let Some(left) = &mut self.seeding {
@@ -282,9 +290,9 @@ impl World {
         self.next += 1;
     }
 
-    /// What production's own controller does about the fence.
-    fn keep_fence(&mut self) {
-        let side = &mut self.sides[PRODUCTION];
+    /// What a group's own controller does about the fence.
+    fn keep_fence(&mut self, which: usize) {
+        let side = &mut self.sides[which];
         let fence = side.upgrade.as_ref().and_then(|upgrade| upgrade.fence.clone());
         let now = self.at / 1_000;
         let wanted = fence.as_ref().filter(|fence| fence.state != FenceState::Lifted);
@@ -298,7 +306,9 @@ impl World {
         for node in side.nodes.iter_mut().filter(|node| node.up) {
             node.trigger.clone_from(&trigger);
         }
-        self.readers = wanted.is_some_and(|fence| fence.is_closed(now));
+        if which == PRODUCTION {
+            self.readers = wanted.is_some_and(|fence| fence.is_closed(now));
+        }
         if fence.is_some_and(|fence| fence.state == FenceState::Lifted)
             && let Some(upgrade) = &mut side.upgrade
         {
@@ -367,9 +377,14 @@ impl World {
     pub fn keeps_the_rules(&self) {
         if self.online() == "shop-v2" {
             self.check(self.stage_has_all(), "users are on a stage that lacks what they were told of");
-            self.check(self.fence() == Some(FenceState::Kept), "production may open though users left it");
-            self.check(!self.is_open(), "production is open though users left it");
+            let back = self.record.as_ref().is_some_and(|record| !record.is_switched());
+            self.check(self.fence() == Some(FenceState::Kept) || back, "production may open though users left it");
+            self.check(!self.is_open(PRODUCTION) || back, "production is open though users left it");
         }
+        // Whoever is away when it is closed is closed when it is back.
+        let switched = self.record.as_ref().is_some_and(|record| record.switching);
+        let stage = self.stage_session || self.is_open(STAGE) && self.sides[STAGE].writable;
+        self.check(!(switched && stage && self.is_open(PRODUCTION)), "two versions take writes");
         if self.fence() == Some(FenceState::Kept) {
             self.check(
                 self.record.as_ref().is_some_and(|record| record.switching) || self.moved.is_some(),

@@ -85,6 +85,12 @@ fn tell(status: &Value) -> Result<()> {
     println!("Every order of the old version is there in the new one.");
     println!("\nThe cluster is yours. Try:");
     println!("  cargo lab kubectl describe rup {UPGRADE} -n {SHOP}   # each step and how long it took");
+    println!(
+        "  cargo lab kubectl patch rup {UPGRADE} -n {SHOP} --type merge -p '{{\"spec\":{{\"abort\":true,\"discardStageWrites\":true}}}}'"
+    );
+    println!(
+        "                                              # back to the old version; orders since the switch are lost"
+    );
     println!("`cargo lab down --purge` removes it all.");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The ledger: every row that a client wrote, what it was told, and when. Rules are checked at each acknowledgement.
 
-use crate::world::{clock::Clock, history::History};
+use crate::world::{clock::Clock, history::History, sql_door::group_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -87,6 +87,11 @@ impl Ledger {
         let acknowledged = book.rows.iter_mut().filter(|(_, told)| **told == Told::Acknowledged);
         let lost = acknowledged.filter(|(row, _)| !survived.contains(row)).map(|(_, told)| *told = Told::Refused);
         lost.count()
+    }
+
+    /// A person went back to one who acknowledged before: whoever acknowledged since must not do so any more.
+    pub fn goes_back_to(&self, group: &str) {
+        self.book.lock().unwrap().reigns.retain(|(pod, _), _| group_of(pod) == group);
     }
 
     /// Longest time between two acknowledgements since the last call.

@@ -116,7 +116,7 @@ impl Stage {
         let stage = Self::empty(setup.spec(|spec| spec["logins"] = logins));
         stage.with("v1", "Secret", "shop-db", ("stringData", json!({ "password": "Old-word-1" })));
         stage.with("v1", "ConfigMap", "shop-v2-sql", ("data", json!({ "01-invoice.sql": script })));
-        SLOTS.iter().for_each(|(_, service)| stage.application(service));
+        SLOTS.iter().for_each(|(_, service)| stage.application(service, 2));
         stage.start("operator");
         stage.apply();
         stage.copy(SLOTS[1].0, 3);
@@ -135,8 +135,8 @@ impl Stage {
         self.plane.api.kubectl_apply(&object).unwrap();
     }
 
-    /// A version of the application: pods and the Service that leads to them.
-    fn application(&self, service: &str) {
+    /// A version of the application: so many pods, and the Service that leads to them.
+    pub fn application(&self, service: &str, replicas: u32) {
         let labels = json!({ "app": service });
         let ports = json!([{ "name": "http", "port": 80 }]);
         self.with("v1", "Service", service, ("spec", json!({ "selector": labels, "ports": ports })));
@@ -145,7 +145,7 @@ impl Stage {
             "spec": { "terminationGracePeriodSeconds": 0, "containers": [{ "name": "shop", "image": "shop:1" }] },
         });
         let spec = json!({
-            "replicas": 2, "serviceName": service, "selector": { "matchLabels": labels }, "template": template,
+            "replicas": replicas, "serviceName": service, "selector": { "matchLabels": labels }, "template": template,
         });
         self.with("apps/v1", "StatefulSet", service, ("spec", spec));
     }
@@ -162,7 +162,7 @@ impl Stage {
     pub async fn in_two_regions(setup: Setup, script: &str) -> (Self, Writer) {
         let (stage, user) = Self::staged(setup, script).await;
         for (group, service) in FAR {
-            stage.application(service);
+            stage.application(service, 2);
             stage.copy(group, 2);
         }
         let whole = |stage: &Self| FAR.iter().all(|(group, _)| stage.is_whole(group));

@@ -1,0 +1,201 @@
+//! After the switch users go back to the old version, because a person says that what they wrote since is to be lost.
+
+use super::{failure, staged};
+use crate::{
+    stage::{
+        Stage,
+        clients::{Connection, Writer},
+        condition_of, in_a_world_of_its_own, seconds,
+    },
+    world::effects::{EDGES, Edge},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// Somebody who writes on both versions all the time, as far as they let them.
+struct Both {
+    stop: Arc<AtomicBool>,
+    run: JoinHandle<Option<i32>>,
+}
+
+impl Both {
+    fn new(stage: &Stage) -> Self {
+        let versions = ["orders", "orders-v2"].map(|group| {
+            let connection = stage.connection(&format!("both-{group}"), &format!("{group}-rw.shop.svc"));
+            // The new version's application keeps its connections.
+            if group == "orders" { connection } else { connection.kept() }
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        Self { stop, run: tokio::spawn(async move { writes(&versions, &stopped).await }) }
+    }
+
+    /// Ends it: the first write on the new version that was acknowledged after one on the old version. Both wrote.
+    async fn ends(self) -> Option<i32> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.run.await.unwrap()
+    }
+}
+
+async fn writes([old, new]: &[Connection; 2], stop: &AtomicBool) -> Option<i32> {
+    let (mut on_old, mut on_new, mut late) = (0, 0, None);
+    for number in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let insert = format!("INSERT INTO dbo.ledger (id) VALUES (-{number})");
+        on_old += u32::from(old.run(&insert).await.is_ok());
+        if new.run(&insert).await.is_ok() {
+            on_new += 1;
+            late = late.or((on_old > 0).then_some(number));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(on_old > 0 && on_new > 0, "{on_old} writes on the old version, {on_new} on the new one");
+    late
+}
+
+/// Users are on the new version, and wrote there.
+async fn switched(seed: u64) -> (Stage, Writer) {
+    let (stage, user) = staged(seed).await;
+    stage.upgrade(|_| {});
+    assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");
+    let before = stage.ledger.acknowledged();
+    stage.until("users write", seconds(10), |stage| stage.ledger.acknowledged() > before + 10).await;
+    (stage, user)
+}
+
+fn ask(stage: &Stage) {
+    stage.upgrade(|spec| (spec["abort"], spec["discardStageWrites"]) = (true.into(), true.into()));
+}
+
+async fn is_over(stage: &Stage) {
+    stage.until("it is over", seconds(120), |stage| stage.step() == "RolledBack").await;
+    stage.pass(seconds(10)).await;
+}
+
+async fn is_back(stage: &Stage, both: Both) {
+    let late = both.ends().await;
+    stage.check(late.is_none(), &format!("the new version took write {late:?} after the old one"));
+    is_on_the_old_version(stage).await;
+}
+
+/// What production has is what is left of what was acknowledged. Users come again, and write there.
+async fn is_on_the_old_version(stage: &Stage) {
+    assert_eq!(failure(stage), "Discarded");
+    let kept = stage.rows_on(&stage.primary_of("orders-v2")).await.is_err();
+    stage.check(kept, "the new version's primary lets somebody in");
+    let reader = stage.connection("reader", "orders-v2-ro.shop.svc").rows().await.unwrap();
+    let lost = stage.ledger.accept_loss(&stage.rows_on(&stage.primary()).await.unwrap());
+    stage.ledger.goes_back_to("orders");
+    stage.check(lost > 10, &format!("{lost} rows were written on the new version"));
+    stage.check(reader.len() > lost, "the new version does not keep what was written there");
+    let user = stage.user(2, Duration::from_millis(100));
+    stage.ends_on_one_side(user).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_go_back_after_the_switch_when_a_person_says_that_what_they_wrote_is_lost() {
+    let (stage, user) = switched(601).await;
+    // One word alone changes nothing, and says which other one is meant.
+    stage.upgrade(|spec| spec["abort"] = true.into());
+    let told = |stage: &Stage| {
+        let ready = condition_of(&stage.rolling_upgrade(), "Ready");
+        ready.is_some_and(|(status, _)| status == "True")
+            && stage.rolling_upgrade()["status"]["conditions"].to_string().contains("set spec.discardStageWrites, too")
+    };
+    stage.until("it says that it is too late", seconds(15), told).await;
+    user.stop().await;
+    let both = Both::new(&stage);
+    stage.pass(seconds(2)).await;
+    ask(&stage);
+    let open = |stage: &Stage| stage.rolling_upgrade()["status"]["online"] == "shop-v1";
+    let took = stage.until("users are led back", seconds(30), open).await;
+    println!("led back after {took:?}");
+    stage.check(took < seconds(5), &format!("led back after {took:?}"));
+    is_over(&stage).await;
+    is_back(&stage, both).await;
+    // Nothing that is asked for later takes away what the new version keeps.
+    super::correct(&stage);
+    stage.upgrade(|_| {});
+    stage.pass(seconds(60)).await;
+    let kept = stage.connection("person", "orders-v2-ro.shop.svc").run("SELECT COUNT(*) FROM dbo.ledger").await;
+    stage.check(kept.is_ok(), &format!("{kept:?}"));
+    let told = stage.rolling_upgrade()["status"]["conditions"].to_string();
+    stage.check(told.contains("[DatabaseInTheWay]"), &told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_stay_on_the_new_version_while_the_old_one_is_not_there() {
+    let (stage, user) = switched(602).await;
+    stage.application("shop-v1", 0);
+    stage.pass(seconds(10)).await;
+    ask(&stage);
+    let told = |stage: &Stage| stage.rolling_upgrade()["status"]["conditions"].to_string();
+    let waits =
+        |stage: &Stage| told(stage).contains("no pod of Service shop-v1 is ready; deploy the old version again");
+    stage.until("it says what is missing", seconds(15), waits).await;
+    let before = stage.ledger.acknowledged();
+    stage.until("users write", seconds(10), |stage| stage.ledger.acknowledged() > before + 10).await;
+    user.stop().await;
+    let both = Both::new(&stage);
+    stage.pass(seconds(2)).await;
+    stage.application("shop-v1", 2);
+    is_over(&stage).await;
+    is_back(&stage, both).await;
+}
+
+/// Nobody reaches the new version's instances, which is why somebody goes back.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_new_version_that_does_not_answer() {
+    let (stage, user) = switched(603).await;
+    user.stop().await;
+    (0..3).for_each(|ordinal| stage.isolate(&format!("orders-v2-{ordinal}")));
+    stage.pass(seconds(2)).await;
+    ask(&stage);
+    let open = |stage: &Stage| stage.rolling_upgrade()["status"]["online"] == "shop-v1";
+    let took = stage.until("users are led back", seconds(30), open).await;
+    println!("led back after {took:?}");
+    stage.check(took < seconds(5), &format!("led back after {took:?}"));
+    is_over(&stage).await;
+    // It is closed as soon as it answers.
+    stage.heal_all();
+    stage.pass(seconds(60)).await;
+    is_on_the_old_version(&stage).await;
+}
+
+/// One way back whose operator dies at its `k`th effect. False: it has no such effect.
+async fn dies(k: u64, edge: Edge) -> bool {
+    let (stage, user) = switched(610 + k).await;
+    user.stop().await;
+    let both = Both::new(&stage);
+    stage.pass(seconds(2)).await;
+    stage.link("operator").effects.stop_at(k, edge);
+    ask(&stage);
+    let died = stage.dies_at_its_effect("operator", seconds(60), |stage| stage.step() == "RolledBack").await;
+    if died {
+        stage.start("operator");
+    }
+    is_over(&stage).await;
+    is_back(&stage, both).await;
+    died
+}
+
+/// A sample of its effects; every one with `QUORATE_LONG`.
+#[test]
+fn an_operator_that_dies_on_the_way_back_after_the_switch_is_followed_by_one_that_goes_on() {
+    let step = if std::env::var_os("QUORATE_LONG").is_some() { 1 } else { 17 };
+    for (number, edge) in EDGES.into_iter().enumerate() {
+        let mut k = 1 + number as u64 * 5;
+        while in_a_world_of_its_own(dies(k, edge)) {
+            k += step;
+        }
+        println!("{k} effects");
+    }
+}
