@@ -19,11 +19,9 @@ pub fn is_wanted(seen: &Observation, record: &Record) -> bool {
 /// What a person is told who gives up when it is too late.
 pub fn hint(seen: &Observation) -> String {
     match (seen.wish.abort, seen.wish.discards, &seen.production.found) {
-        (true, false, _) => {
-            "; spec.abort comes too late: to go back all the same, and lose what was written on the stage \
-                             since, set spec.discardStageWrites, too"
-                .into()
-        }
+        (true, false, _) => "; spec.abort comes too late: to go back all the same, and lose what was written on the \
+                             stage since, set spec.discardStageWrites, too"
+            .into(),
         (true, true, None) => format!("; AvailabilityGroup {} is gone: there is no way back", seen.production.group),
         _ => String::new(),
     }

@@ -75,6 +75,16 @@ fn ask(stage: &Stage) {
     stage.upgrade(|spec| (spec["abort"], spec["discardStageWrites"]) = (true.into(), true.into()));
 }
 
+/// Asks, and waits until users are led back, and until it is over.
+async fn goes_back_within(stage: &Stage, bound: Duration) {
+    ask(stage);
+    let open = |stage: &Stage| stage.rolling_upgrade()["status"]["online"] == "shop-v1";
+    let took = stage.until("users are led back", seconds(30), open).await;
+    println!("led back after {took:?}");
+    stage.check(took < bound, &format!("led back after {took:?}"));
+    is_over(stage).await;
+}
+
 async fn is_over(stage: &Stage) {
     stage.until("it is over", seconds(120), |stage| stage.step() == "RolledBack").await;
     stage.pass(seconds(10)).await;
@@ -114,12 +124,7 @@ async fn users_go_back_after_the_switch_when_a_person_says_that_what_they_wrote_
     user.stop().await;
     let both = Both::new(&stage);
     stage.pass(seconds(2)).await;
-    ask(&stage);
-    let open = |stage: &Stage| stage.rolling_upgrade()["status"]["online"] == "shop-v1";
-    let took = stage.until("users are led back", seconds(30), open).await;
-    println!("led back after {took:?}");
-    stage.check(took < seconds(5), &format!("led back after {took:?}"));
-    is_over(&stage).await;
+    goes_back_within(&stage, seconds(5)).await;
     is_back(&stage, both).await;
     // Nothing that is asked for later takes away what the new version keeps.
     super::correct(&stage);
@@ -158,12 +163,7 @@ async fn nobody_waits_for_a_new_version_that_does_not_answer() {
     user.stop().await;
     (0..3).for_each(|ordinal| stage.isolate(&format!("orders-v2-{ordinal}")));
     stage.pass(seconds(2)).await;
-    ask(&stage);
-    let open = |stage: &Stage| stage.rolling_upgrade()["status"]["online"] == "shop-v1";
-    let took = stage.until("users are led back", seconds(30), open).await;
-    println!("led back after {took:?}");
-    stage.check(took < seconds(5), &format!("led back after {took:?}"));
-    is_over(&stage).await;
+    goes_back_within(&stage, seconds(5)).await;
     // It is closed as soon as it answers.
     stage.heal_all();
     stage.pass(seconds(60)).await;
