@@ -86,7 +86,8 @@ pub struct CopyStatus {
     /// Its name.
     pub name: String,
     /// Seeding, Synchronizing, Synchronized, Proven (the barrier was found on the promoted copy), Damaged (the attempt was
-    /// given up after it was cut off: it is kept to be looked at) or Unknown.
+    /// given up after it was cut off: it is kept to be looked at), Discarded (users went back after the switch: what they wrote
+    /// there is kept) or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Seeding: bytes sent, of all.

@@ -142,7 +142,9 @@ fn time(at: i64) -> Option<Time> {
 
 fn read_only(record: &Record, at: i64) -> Option<ReadOnlyStatus> {
     let mut parts = BTreeMap::new();
-    for (step, took) in &record.took {
+    // Who goes back after the switch was not kept out by the upgrade's own read-only time.
+    let own = |step: Step| step != Step::RollingBack || !record.switching;
+    for (step, took) in record.took.iter().filter(|(step, _)| own(*step)) {
         if let Some(part) = part(*step) {
             *parts.entry(part.to_string()).or_insert(0) += took;
         }
@@ -177,6 +179,7 @@ fn databases(seen: &Observation, record: &Record) -> Vec<CopyStatus> {
 fn state(record: &Record, copy: Option<&LinkDatabase>, seeding: bool) -> &'static str {
     let remote = copy.and_then(|copy| copy.remote.as_ref());
     match remote.map(|copy| copy.state.as_str()) {
+        _ if record.failed_for(Reason::Discarded) => "Discarded",
         _ if record.failure.is_some() && record.terminating => "Damaged",
         // The barrier was found on every promoted copy before the script was begun.
         _ if record.step == Step::RunningScript || record.took.iter().any(|(step, _)| *step == Step::RunningScript) => {

@@ -101,6 +101,9 @@ async fn is_on_the_old_version(stage: &Stage) {
     assert_eq!(failure(stage), "Discarded");
     let kept = stage.rows_on(&stage.primary_of("orders-v2")).await.is_err();
     stage.check(kept, "the new version's primary lets somebody in");
+    let status = stage.rolling_upgrade()["status"].clone();
+    stage.check(status["databases"][0]["state"] == "Discarded", &format!("{status:#}"));
+    stage.check(status["readOnly"]["parts"]["rollBack"].is_null(), &format!("{:#}", status["readOnly"]));
     let reader = stage.connection("reader", "orders-v2-ro.shop.svc").rows().await.unwrap();
     let lost = stage.ledger.accept_loss(&stage.rows_on(&stage.primary()).await.unwrap());
     stage.ledger.goes_back_to("orders");
