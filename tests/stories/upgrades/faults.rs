@@ -161,6 +161,16 @@ fn an_upgrade_survives_a_crash_after_each_answer() {
 }
 
 #[test]
-fn an_upgrade_over_two_regions_survives_a_crash_at_its_effects() {
-    EDGES.into_iter().for_each(|edge| crashes(edge, 131, true));
+fn an_upgrade_over_two_regions_survives_a_crash_before_each_effect() {
+    crashes(EDGES[0], 131, true);
+}
+
+#[test]
+fn an_upgrade_over_two_regions_survives_a_crash_before_each_answer() {
+    crashes(EDGES[1], 131, true);
+}
+
+#[test]
+fn an_upgrade_over_two_regions_survives_a_crash_after_each_answer() {
+    crashes(EDGES[2], 131, true);
 }
