@@ -110,7 +110,7 @@ fn go_back() {
     assert!(by == ["v2", "v1"] && gap < PAGE_LIMIT, "{by:?}, no page for {gap} s");
     let late = "CREATE TABLE dbo.late (id int)";
     try_sql_as(("sa", &password()), "orders", late).unwrap();
-    let stage = ("shop", "orders-v2");
+    let stage = (NAMESPACE, "orders-v2");
     let refused = try_sql_at(&host(stage), ("sa", &password_of(stage)), "orders", late);
     assert!(refused.is_err(), "the new version still takes writes: {refused:?}");
 }

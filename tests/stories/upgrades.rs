@@ -35,6 +35,11 @@ async fn staged(seed: u64) -> (Stage, Writer) {
     Stage::staged(Setup::new(seed), SCRIPT).await
 }
 
+/// What its conditions say.
+fn told(stage: &Stage) -> String {
+    stage.rolling_upgrade()["status"]["conditions"].to_string()
+}
+
 /// Why it was given up.
 fn failure(stage: &Stage) -> String {
     stage.rolling_upgrade()["status"]["record"]["failure"]["reason"].as_str().unwrap_or_default().to_owned()
@@ -98,7 +103,7 @@ async fn paused(seed: u64) -> (Stage, Writer) {
 #[tokio::test(start_paused = true)]
 async fn a_script_that_failed_can_be_brought_to_its_end_by_hand() {
     let (stage, user) = paused(240).await;
-    let stalled = stage.rolling_upgrade()["status"]["conditions"].to_string();
+    let stalled = told(&stage);
     for part in ["01-invoice.sql", "8134", "add Script to spec.approved", "or set spec.abort"] {
         stage.check(stalled.contains(part), &stalled);
     }
@@ -307,7 +312,6 @@ async fn a_tool_of_ones_own_finds_the_stage_and_is_run_once() {
         json!({ "job": { "template": { "backoffLimit": 6, "template": { "spec": pod } } } })
     };
     stage.upgrade(|spec| spec["script"] = job(""));
-    let told = |stage: &Stage| stage.rolling_upgrade()["status"]["conditions"].to_string();
     stage.until("refused", seconds(10), |stage| told(stage).contains("serviceAccountName")).await;
     stage.upgrade(|spec| spec["script"] = job("migrations"));
     assert_eq!(stage.is_over_within(seconds(120)).await, "Succeeded");

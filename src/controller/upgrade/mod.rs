@@ -69,11 +69,10 @@ pub async fn pass(shared: &Shared, key: &Key, memory: &mut Memory) -> Next {
         }
     };
     act::collect(memory).await;
-    let mut seen = match see::see(shared, wish, record, memory).await {
+    let seen = match see::see(shared, &object, wish, record, memory).await {
         Ok(seen) => seen,
         Err(error) => return unread(&key.1, &error, memory),
     };
-    seen.observation.approver = api::approver(&object).map(Into::into);
     let plan = upgrade::decide(&seen);
     let mut actor = act::Actor { shared, object, seen: &seen, notes: 0 };
     let done = actor.act(&plan, memory).await;

@@ -2,6 +2,7 @@
 
 use super::{Memory, slot};
 use crate::{
+    api::{self, RollingUpgrade},
     controller::{Shared, objects::text},
     decide::upgrade::{
         self, Observation, Record, Step,
@@ -62,7 +63,13 @@ impl std::ops::Deref for Seen {
 }
 
 /// Looks at everything. Error: the API server does not answer.
-pub async fn see(shared: &Shared, wish: Wish, record: Option<Record>, memory: &mut Memory) -> Result<Seen, Error> {
+pub async fn see(
+    shared: &Shared,
+    object: &RollingUpgrade,
+    wish: Wish,
+    record: Option<Record>,
+    memory: &mut Memory,
+) -> Result<Seen, Error> {
     let databases = record.as_ref().map(|record| record.inputs.databases.clone()).unwrap_or_default();
     let places = wish.places();
     let slots = slots(shared, &places, &databases, memory).await;
@@ -94,7 +101,7 @@ pub async fn see(shared: &Shared, wish: Wish, record: Option<Record>, memory: &m
         level: 0,
         record,
         wish,
-        approver: None,
+        approver: api::approver(object).map(Into::into),
     };
     if step == Step::Verifying {
         observation.answers = answers(shared, &observation, slots.get(&Slot::Stage), memory).await;

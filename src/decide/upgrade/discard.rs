@@ -2,11 +2,9 @@
 //! lost to them; the stage takes no writers any more before production takes them again, so that no two versions do.
 
 use super::{
-    Act, MARGIN, Observation, Plan, Reason, Record, SOON, SqlStep, Step, View, at, back, freeze, preflight::databases,
-    unfenced,
+    Act, MARGIN, Observation, Plan, Reason, Record, SOON, Step, View, at, back, freeze, preflight::databases, unfenced,
 };
 use crate::model::{Fence, FenceState, Slot};
-use std::collections::BTreeMap;
 
 /// What becomes of what was written.
 pub const KEPT: &str = "the stage keeps what was written there since, read-only";
@@ -77,11 +75,11 @@ pub fn closes(view: &View<'_>) -> Option<Plan> {
             return waits(format!("waiting for the logon trigger on {}", late.join(", ")), None);
         }
         // What is rolled back is acknowledged to nobody any more.
-        let foreign = freeze::foreign(view, stage).into_iter().filter(|(_, session)| !session.rolling_back);
-        let sessions: BTreeMap<_, _> = foreign.map(|(id, session)| (id, session.since.clone())).collect();
-        if !sessions.is_empty() {
-            let message = format!("{} sessions are left on {primary}", sessions.len());
-            return waits(message, Some(Act::Sql(SqlStep::KillSessions { at: at(stage, primary), sessions })));
+        let mut foreign = freeze::foreign(view, stage);
+        foreign.retain(|_, session| !session.rolling_back);
+        let kill = freeze::kill(at(stage, primary), foreign.iter());
+        if kill.is_some() {
+            return waits(format!("{} sessions are left on {primary}", foreign.len()), kill);
         }
     } else if stage.primary().is_some() {
         // It opens by itself when nobody leads users back in time: they are there until then.

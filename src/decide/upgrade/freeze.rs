@@ -1,7 +1,7 @@
 //! ReadOnly, Synchronizing, Terminating: production is read-only, and the stage becomes a copy of its own.
 
 use super::{
-    Act, DropAs, Facts, Mark, Observation, Plan, Reason, Record, SqlStep, Step, View, at,
+    Act, DropAs, Facts, Instance, Mark, Observation, Plan, Reason, Record, SqlStep, Step, View, at,
     back::give_up,
     geo,
     observation::{LinkDatabase, LinkFacts, Session},
@@ -72,14 +72,16 @@ pub fn fence(view: &View<'_>) -> Plan {
     let drained = view.seen.at - view.record.since >= view.seen.wish.drain.as_millis() as i64;
     let open = foreign.values().filter(|session| session.transactions > 0).count();
     // An idle session could begin to write at any moment; only open transactions are waited for.
-    let sessions: BTreeMap<_, _> = foreign
-        .iter()
-        .filter(|(_, session)| !session.rolling_back && (drained || session.transactions == 0))
-        .map(|(id, session)| (*id, session.since.clone()))
-        .collect();
+    let goes = |session: &Session| !session.rolling_back && (drained || session.transactions == 0);
+    let kill = kill(at(view.production, primary), foreign.iter().filter(|(_, session)| goes(session)));
     let message = format!("{} sessions are left on {primary}, {open} of them with open transactions", foreign.len());
-    let kill = SqlStep::KillSessions { at: at(view.production, primary), sessions: sessions.clone() };
-    view.wait(Reason::Fencing, message).wave((!sessions.is_empty()).then_some(Act::Sql(kill)))
+    view.wait(Reason::Fencing, message).wave(kill)
+}
+
+/// Ends these sessions of an instance. `None`: there are none.
+pub fn kill<'a>(at: Instance, sessions: impl Iterator<Item = (&'a i64, &'a &'a Session)>) -> Option<Act> {
+    let sessions: BTreeMap<_, _> = sessions.map(|(id, session)| (*id, session.since.clone())).collect();
+    (!sessions.is_empty()).then_some(Act::Sql(SqlStep::KillSessions { at, sessions }))
 }
 
 fn list(names: &[&str]) -> String {

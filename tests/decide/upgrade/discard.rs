@@ -1,12 +1,12 @@
 //! After the switch: back to production as it was, when a person says that what was written since is to be lost.
 
 use super::{
-    goes_on, reaches, succeeds, until,
+    another, goes_on, reaches, succeeds, until,
     world::{PRODUCTION, STAGE, World},
 };
 use quorate::{
     decide::upgrade::{Reason, Step, decide},
-    model::{ActiveUpgrade, FenceState, Slot, upgrade::Approval},
+    model::{FenceState, upgrade::Approval},
 };
 
 /// Users are on the new version and have written there.
@@ -135,15 +135,8 @@ fn users_stay_where_they_are_while_nobody_can_lead_them_back() {
         assert_eq!((plan.step, plan.reason, plan.waves.len()), (Step::Succeeded, reason, 0), "{}", plan.message);
         assert!(plan.message.contains(words), "{}", plan.message);
     };
-    let other = ActiveUpgrade {
-        name: "shop-v3".into(),
-        namespace: "shop".into(),
-        uid: "another".into(),
-        slot: Slot::Production,
-        fence: None,
-    };
     let busy = |seen: &mut quorate::decide::upgrade::Observation| {
-        seen.stage.found.as_mut().unwrap().upgrade = Some(other.clone());
+        seen.stage.found.as_mut().unwrap().upgrade = Some(another("shop-v3"));
     };
     stays(&busy, Reason::GroupBusy, "orders-v2 takes part in RollingUpgrade shop-v3; go back there first");
     stays(&|seen| seen.production.found.as_mut().unwrap().upgrade = None, Reason::Retired, "orders was deleted since");

@@ -12,7 +12,7 @@ use quorate::{
         observation::{LoginFacts, Session},
         seen::{Answer, Job, Script},
     },
-    model::{FenceState, LoginName, upgrade::Approval},
+    model::{ActiveUpgrade, FenceState, LoginName, Slot, upgrade::Approval},
 };
 use world::{TICK, World};
 
@@ -268,14 +268,7 @@ fn what_is_missing_before_it_begins_is_said_and_nothing_is_touched() {
         assert!(plan.message.contains(part), "{}", plan.message);
     }
     let mut seen = world.observe();
-    let other = quorate::model::ActiveUpgrade {
-        name: "other".into(),
-        namespace: "shop".into(),
-        uid: "another".into(),
-        slot: quorate::model::Slot::Production,
-        fence: None,
-    };
-    seen.production.found.as_mut().unwrap().upgrade = Some(other);
+    seen.production.found.as_mut().unwrap().upgrade = Some(another("other"));
     let plan = quorate::decide::upgrade::decide(&seen);
     assert_eq!((plan.reason, plan.waves.len()), (Reason::GroupBusy, 0));
 }
@@ -291,6 +284,12 @@ fn an_operator_that_dies_after_the_checks_asks_nobody_who_is_gone() {
         succeeds(&mut world);
         world.check(!world.runner, "the script's login is left on the new version");
     }
+}
+
+/// What another upgrade asks of its production.
+fn another(name: &str) -> ActiveUpgrade {
+    let (namespace, uid) = ("shop".into(), "another".into());
+    ActiveUpgrade { name: name.into(), namespace, uid, slot: Slot::Production, fence: None }
 }
 
 /// A small generator: one seed, one history.

@@ -1,6 +1,6 @@
 //! After the switch users go back to the old version, because a person says that what they wrote since is to be lost.
 
-use super::{failure, staged};
+use super::{failure, staged, told};
 use crate::{
     stage::{
         Stage,
@@ -118,12 +118,11 @@ async fn users_go_back_after_the_switch_when_a_person_says_that_what_they_wrote_
     let (stage, user) = switched(601).await;
     // One word alone changes nothing, and says which other one is meant.
     stage.upgrade(|spec| spec["abort"] = true.into());
-    let told = |stage: &Stage| {
+    let too_late = |stage: &Stage| {
         let ready = condition_of(&stage.rolling_upgrade(), "Ready");
-        ready.is_some_and(|(status, _)| status == "True")
-            && stage.rolling_upgrade()["status"]["conditions"].to_string().contains("set spec.discardStageWrites, too")
+        ready.is_some_and(|(status, _)| status == "True") && told(stage).contains("set spec.discardStageWrites, too")
     };
-    stage.until("it says that it is too late", seconds(15), told).await;
+    stage.until("it says that it is too late", seconds(15), too_late).await;
     user.stop().await;
     let both = Both::new(&stage);
     stage.pass(seconds(2)).await;
@@ -135,8 +134,7 @@ async fn users_go_back_after_the_switch_when_a_person_says_that_what_they_wrote_
     stage.pass(seconds(60)).await;
     let kept = stage.connection("person", "orders-v2-ro.shop.svc").run("SELECT COUNT(*) FROM dbo.ledger").await;
     stage.check(kept.is_ok(), &format!("{kept:?}"));
-    let told = stage.rolling_upgrade()["status"]["conditions"].to_string();
-    stage.check(told.contains("[DatabaseInTheWay]"), &told);
+    stage.check(told(&stage).contains("[DatabaseInTheWay]"), &told(&stage));
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +143,6 @@ async fn users_stay_on_the_new_version_while_the_old_one_is_not_there() {
     stage.application("shop-v1", 0);
     stage.pass(seconds(10)).await;
     ask(&stage);
-    let told = |stage: &Stage| stage.rolling_upgrade()["status"]["conditions"].to_string();
     let waits =
         |stage: &Stage| told(stage).contains("no pod of Service shop-v1 is ready; deploy the old version again");
     stage.until("it says what is missing", seconds(15), waits).await;
