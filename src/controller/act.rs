@@ -1,13 +1,8 @@
 //! The steps of a plan: waves in order, the steps of a wave at once, each effect with a permit taken when it is sent.
 //!
-//! A batch for an instance runs beside the passes: a pass waits a moment for it and goes on looking when it takes longer.
-//! The same step is not sent twice while it runs.
+//! Batches for instances run beside the passes: see `beside.rs`.
 
-use super::{
-    instances::{Instances, Task},
-    memory::Memory,
-    writes::Writes,
-};
+use super::{beside::Running, instances::Instances, memory::Memory, writes::Writes};
 use crate::{
     decide::{
         Observation, Plan, Step,
@@ -28,7 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// How long a pass waits for a batch.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,12 +41,6 @@ const fn pause_after(step: &Step) -> Duration {
         Step::Join { .. } => Duration::from_secs(60),
         _ => Duration::ZERO,
     }
-}
-
-/// A batch that runs.
-pub struct Running {
-    step: Step,
-    task: Task<Result<(), Error>>,
 }
 
 /// What acts: everything a step may need.
@@ -160,24 +149,13 @@ impl Actor<'_> {
         if memory.running.iter().any(|running| running.step == *step) || was_accepted(step, memory) && !lost {
             return;
         }
-        let batches = self.batches(step, replica);
-        let (instances, whose, permits) = (self.instances.clone(), replica.clone(), self.writes.permits.clone());
-        let work = async move {
-            let batches = batches.map_err(|error| Error::Retry(error.to_string()))?;
-            for batch in &batches {
-                // The permit is asked for at the last moment; the batch's own guards hold after that.
-                if permits.permit().is_none() {
-                    return Err(Error::Retry("this process does not lead any more".into()));
-                }
-                instances.send(&whose, batch).await?;
-            }
-            Ok(())
-        };
+        let batches = self.batches(step, replica).map_err(|error| Error::Retry(error.to_string()));
+        let batches = batches.map(|batches| (self.instances.clone(), batches));
         if let Step::Failover { epoch, .. } = step {
             memory.failover = Some(FailoverMemo { epoch: *epoch, answer: FailoverAnswer::Unknown });
         }
         memory.touched(replica);
-        memory.running.push(Running { step: step.clone(), task: Task::spawn(work) });
+        memory.running.push(Running::send(step.clone(), replica, batches, &self.writes.permits));
     }
 
     fn batches(&self, step: &Step, replica: &ReplicaName) -> Result<Vec<Batch>, Unbuildable> {
@@ -244,11 +222,11 @@ fn was_accepted(step: &Step, memory: &Memory) -> bool {
     memory.accepted.iter().any(|(accepted, _)| accepted == step)
 }
 
-async fn wait(mut running: Running) -> (Answer, Option<Running>) {
+async fn wait(running: Running<Step>) -> (Answer, Option<Running<Step>>) {
     let patience = if matches!(running.step, Step::Failover { .. }) { FAILOVER_PATIENCE } else { PATIENCE };
-    match timeout(patience, running.task.wait()).await {
-        Ok(answer) => (Answer::Instance(answer), None),
-        Err(_) => (Answer::Later, Some(running)),
+    match running.within(patience).await {
+        Ok((_, answer)) => (Answer::Instance(answer), None),
+        Err(running) => (Answer::Later, Some(running)),
     }
 }
 
@@ -264,20 +242,15 @@ fn written(answer: Result<(), k8s::Error>) -> Ended {
 
 /// Takes the answers of batches that outlived their pass.
 pub async fn collect(memory: &mut Memory) {
-    for mut running in std::mem::take(&mut memory.running) {
-        match timeout(Duration::ZERO, running.task.wait()).await {
-            Err(_) => memory.running.push(running),
-            Ok(answer) => {
-                if let Some(replica) = running.step.instance() {
+    for running in std::mem::take(&mut memory.running) {
+        match running.within(Duration::ZERO).await {
+            Err(running) => memory.running.push(running),
+            Ok((step, answer)) => {
+                if let Some(replica) = step.instance() {
                     memory.touched(replica);
                 }
-                let ended = ended(&running.step, answer, memory);
-                tracing::info!(
-                    step = words(&running.step),
-                    outcome = ended.outcome.as_str(),
-                    "late answer{}",
-                    ended.words
-                );
+                let ended = ended(&step, answer, memory);
+                tracing::info!(step = words(&step), outcome = ended.outcome.as_str(), "late answer{}", ended.words);
             }
         }
     }

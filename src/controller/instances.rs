@@ -1,6 +1,7 @@
 //! The instances of one group: whom to ask as whom, looks in parallel, batches with deadlines.
 
 use super::{
+    beside::Task,
     memory::{Glance, LogBackups, Memory, Users},
     observe::AT_REST,
 };
@@ -19,10 +20,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 /// Time that a look has.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -33,36 +31,6 @@ const PENDING: Duration = Duration::from_millis(1);
 
 /// How often log backups are looked at: what is overdue after a day may be noticed a minute late.
 const LOG_BACKUPS: Duration = Duration::from_secs(60);
-
-/// Work beside the passes; it ends when it is dropped.
-pub struct Task<T>(JoinHandle<T>);
-
-impl<T: Send + 'static> Task<T> {
-    /// Starts work.
-    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-}
-
-impl<T> Task<T> {
-    /// Waits for the answer. May be dropped and called again. `None`: the work ended without one.
-    pub async fn answer(&mut self) -> Option<T> {
-        (&mut self.0).await.ok()
-    }
-}
-
-impl Task<Result<(), Error>> {
-    /// Waits for a batch. May be dropped and called again.
-    pub async fn wait(&mut self) -> Result<(), Error> {
-        self.answer().await.unwrap_or_else(|| Err(Error::Lost("the work ended without an answer".into())))
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 fn silent(why: String) -> Glance {
     Glance { probe: Probe::Silent { why }, at: Instant::now() }
@@ -126,12 +94,12 @@ impl Instances {
             };
             async move {
                 let mut task = task;
-                (replica, timeout(patience, &mut task.0).await.ok(), task)
+                (replica, task.within(patience).await, task)
             }
         });
         for (replica, answer, task) in futures::future::join_all(waits).await {
             match answer {
-                Some(Ok(glance)) => {
+                Some(Some(glance)) => {
                     if let Probe::Answered(facts) = &glance.probe
                         && let Some(major) = probe::major(&facts.server.version)
                     {
@@ -140,7 +108,7 @@ impl Instances {
                     self.opened(&replica, &glance, memory);
                     memory.glances.insert(replica, glance);
                 }
-                Some(Err(_)) => {
+                Some(None) => {
                     memory.glances.insert(replica, silent("the look ended without an answer".into()));
                 }
                 None => {
@@ -189,10 +157,10 @@ impl Instances {
             users.task = Some(Task::spawn(async move { all.users(primary).await }));
         }
         let Some(task) = &mut users.task else { return };
-        match timeout(AGAIN, &mut task.0).await {
-            Ok(Ok(read)) => (users.read, users.at) = (read, Some(Instant::now())),
-            Ok(Err(_)) => users.read = None,
-            Err(_) => return,
+        match task.within(AGAIN).await {
+            Some(Some(read)) => (users.read, users.at) = (read, Some(Instant::now())),
+            Some(None) => users.read = None,
+            None => return,
         }
         users.task = None;
     }
@@ -220,11 +188,11 @@ impl Instances {
             backups.task = Some(Task::spawn(async move { all.log_backups(&primary).await }));
         }
         let Some(task) = &mut backups.task else { return };
-        match timeout(PENDING, &mut task.0).await {
-            Ok(Ok(Some(read))) => backups.read = Some(read),
+        match task.within(PENDING).await {
+            Some(Some(Some(read))) => backups.read = Some(read),
             // What was known stays known.
-            Ok(_) => {}
-            Err(_) => return,
+            Some(_) => {}
+            None => return,
         }
         backups.task = None;
     }

@@ -2,9 +2,9 @@
 //! starts at zero, and what was sent before is found out by looking.
 
 use super::{
-    act::Running,
     backoff::Backoff,
-    instances::{Access, Task},
+    beside::{Running, Task},
+    instances::Access,
 };
 use crate::{
     api::v1alpha1::AvailabilityGroupStatus,
@@ -72,7 +72,7 @@ pub struct Memory {
     /// The commit quorum that was refused last.
     pub commit_quorum_refused: Option<QuorumRefused>,
     /// Batches that outlived the pass that sent them.
-    pub running: Vec<Running>,
+    pub running: Vec<Running<Step>>,
     /// Statements that return before their effect shows, and when each went through.
     pub accepted: Vec<(Step, Instant)>,
     /// What the last pass wrote to Kubernetes, the record apart, and in how many passes before it the same.

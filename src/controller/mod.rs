@@ -4,6 +4,7 @@
 pub mod act;
 mod backoff;
 mod bells;
+mod beside;
 mod events;
 mod instances;
 mod memory;

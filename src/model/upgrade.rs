@@ -199,6 +199,21 @@ pub enum Script {
     Job(serde_json::Map<String, serde_json::Value>),
 }
 
+/// What a run of the script is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptOrder {
+    /// The database that it starts in.
+    pub database: DatabaseName,
+    /// The token of the attempt: the barrier, which it looks for before it runs anything, and the mark of the stage.
+    pub barrier: String,
+    /// The token that it leaves behind.
+    pub completion: String,
+    /// Hash of the files.
+    pub hash: String,
+    /// The link that the stage leads: beside it there must be none.
+    pub link: Option<GroupName>,
+}
+
 /// A query and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {

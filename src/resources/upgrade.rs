@@ -1,7 +1,11 @@
 //! The objects of a staged upgrade: front Service, Job and Secret of its script. They belong to the `RollingUpgrade`.
 
 use super::{PASSWORD, authority_name, read_write_service, secrets::password, with};
-use crate::model::{DatabaseName, Group, GroupName, group::SQL_PORT, upgrade::Wish};
+use crate::model::{
+    Group,
+    group::SQL_PORT,
+    upgrade::{ScriptOrder, Wish},
+};
 use serde_json::{Map, Value, json};
 
 /// Label with the upgrade's name, on everything of it.
@@ -26,16 +30,8 @@ pub struct ScriptRun<'a> {
     pub stage: &'a Group,
     /// Its login.
     pub login: &'a str,
-    /// The database that it starts in.
-    pub database: &'a DatabaseName,
-    /// The token of this attempt: barrier and mark of the stage.
-    pub barrier: &'a str,
-    /// What it leaves behind.
-    pub completion: &'a str,
-    /// Hash of the files.
-    pub hash: &'a str,
-    /// The link that the stage leads.
-    pub link: Option<&'a GroupName>,
+    /// What it is to do.
+    pub order: &'a ScriptOrder,
 }
 
 /// Name of the Job and the Secret of an attempt.
@@ -92,22 +88,22 @@ pub fn script_job_name(wish: &Wish, attempt: u32) -> Value {
 
 /// The Job that runs the files of a ConfigMap.
 pub fn script_job(run: &ScriptRun<'_>, config_map: &str) -> Value {
-    let seconds = run.wish.script_time.as_secs();
+    let (order, seconds) = (run.order, run.wish.script_time.as_secs());
     let flags = [
         ("--folder", SCRIPT.to_string()),
-        ("--sha256", run.hash.into()),
+        ("--sha256", order.hash.clone()),
         ("--host", host(run.stage)),
         ("--port", SQL_PORT.to_string()),
         ("--authorities", format!("{AUTHORITIES}/ca.crt")),
         ("--login", run.login.into()),
         ("--password-file", format!("{CREDENTIALS}/{PASSWORD}")),
-        ("--database", run.database.to_string()),
-        ("--barrier", run.barrier.into()),
-        ("--attempt", run.barrier.into()),
-        ("--completion", run.completion.into()),
+        ("--database", order.database.to_string()),
+        ("--barrier", order.barrier.clone()),
+        ("--attempt", order.barrier.clone()),
+        ("--completion", order.completion.clone()),
         ("--timeout", seconds.to_string()),
     ];
-    let link = run.link.map(|link| ("--link", link.to_string()));
+    let link = order.link.as_ref().map(|link| ("--link", link.to_string()));
     let arguments: Vec<_> = std::iter::once("script".to_string())
         .chain(flags.into_iter().chain(link).map(|(flag, value)| format!("{flag}={value}")))
         .collect();
@@ -156,7 +152,7 @@ pub fn own_job(run: &ScriptRun<'_>, template: &Map<String, Value>) -> Value {
     spec.insert("activeDeadlineSeconds".into(), json!(run.wish.script_time.as_secs()));
     let told = [
         ("QUORATE_SERVER", format!("{},{SQL_PORT}", host(run.stage))),
-        ("QUORATE_DATABASE", run.database.to_string()),
+        ("QUORATE_DATABASE", run.order.database.to_string()),
         ("QUORATE_LOGIN", run.login.into()),
         ("QUORATE_PASSWORD_FILE", format!("{CREDENTIALS}/{PASSWORD}")),
         ("QUORATE_AUTHORITIES_FILE", format!("{AUTHORITIES}/ca.crt")),

@@ -1,11 +1,11 @@
 //! The acts of a plan: waves in order, the statements of a wave at once, each effect with a permit taken when it is sent.
 //!
-//! A statement that takes longer than a pass waits runs on beside the passes, and is not sent twice meanwhile.
+//! Statements run beside the passes: see `beside.rs`.
 
 use super::{Memory, see::Seen, slot::Slot};
 use crate::{
     api::{self, RollingUpgrade},
-    controller::{Shared, instances::Task, objects::text, observe::upgrade_of},
+    controller::{Shared, beside::Running, objects::text, observe::upgrade_of},
     decide::upgrade::{
         Act, Plan, Record, SqlStep,
         plan::{self, runner},
@@ -13,7 +13,7 @@ use crate::{
     k8s,
     model::{
         self, ActiveUpgrade, LoginName,
-        upgrade::{Place, Script},
+        upgrade::{Place, Script, ScriptOrder},
     },
     resources::{self, PASSWORD, upgrade::ScriptRun},
     sql::{
@@ -24,7 +24,6 @@ use crate::{
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::time::timeout;
 
 /// How long a pass waits for a statement.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -33,12 +32,6 @@ const HASHES: Duration = Duration::from_secs(5);
 
 /// Password hashes by login.
 type Hashes = BTreeMap<LoginName, Secret>;
-
-/// A statement that runs.
-pub struct Running {
-    step: SqlStep,
-    task: Task<Result<(), Error>>,
-}
 
 /// What came of a plan.
 #[derive(Default)]
@@ -63,11 +56,11 @@ pub struct Actor<'a> {
 
 /// Forgets statements that have ended; what they did is seen, not remembered.
 pub async fn collect(memory: &mut Memory) {
-    for mut running in std::mem::take(&mut memory.running) {
-        match timeout(Duration::ZERO, running.task.wait()).await {
-            Err(_) => memory.running.push(running),
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!(step = running.step.word(), %error, "late answer"),
+    for running in std::mem::take(&mut memory.running) {
+        match running.within(Duration::ZERO).await {
+            Err(running) => memory.running.push(running),
+            Ok((_, Ok(()))) => {}
+            Ok((step, Err(error))) => tracing::info!(step = step.word(), %error, "late answer"),
         }
     }
 }
@@ -103,24 +96,14 @@ impl Actor<'_> {
         if memory.running.iter().any(|running| running.step == *step) {
             return;
         }
-        let batches = self.batches(step, hashes).await;
         let at = step.at();
         let mut slots = self.seen.slots.values();
         let slot = slots.find(|slot| slot.group.name == at.group && slot.group.namespace == at.namespace);
-        let instances = slot.map(|slot| slot.instances.clone());
-        let (whose, permits) = (step.at().replica.clone(), self.shared.permits.clone());
-        let work = async move {
-            let gone = || Error::Retry("its group is gone".into());
-            let (batches, instances) = (batches?, instances.ok_or_else(gone)?);
-            for batch in &batches {
-                if permits.permit().is_none() {
-                    return Err(Error::Retry("this process does not lead any more".into()));
-                }
-                instances.send(&whose, batch).await?;
-            }
-            Ok(())
+        let batches = match slot {
+            Some(slot) => self.batches(step, hashes).await.map(|batches| (slot.instances.clone(), batches)),
+            None => Err(Error::Retry("its group is gone".into())),
         };
-        memory.running.push(Running { step: step.clone(), task: Task::spawn(work) });
+        memory.running.push(Running::send(step.clone(), &at.replica, batches, &self.shared.permits));
     }
 
     async fn batches(&self, step: &SqlStep, hashes: &Result<Hashes, Error>) -> Result<Vec<sql::Batch>, Error> {
@@ -169,20 +152,17 @@ impl Actor<'_> {
             .into_iter()
             .partition(|running| wave.iter().any(|act| matches!(act, Act::Sql(step) if *step == running.step)));
         memory.running = others;
-        let waits = mine
-            .into_iter()
-            .map(|mut running| async move { (timeout(PATIENCE, running.task.wait()).await.ok(), running) });
+        let waits = mine.into_iter().map(|running| running.within(PATIENCE));
         let mut good = true;
-        for (answer, running) in futures::future::join_all(waits).await {
-            let act = Act::Sql(running.step.clone());
+        for answer in futures::future::join_all(waits).await {
             match answer {
-                Some(answer) => {
+                Ok((step, answer)) => {
                     good &= answer.is_ok();
-                    note(done, &act, answer.err().map(|error| error.to_string()));
+                    note(done, &Act::Sql(step), answer.err().map(|error| error.to_string()));
                 }
-                None => {
+                Err(running) => {
                     good = false;
-                    note(done, &act, Some("runs".into()));
+                    note(done, &Act::Sql(running.step.clone()), Some("runs".into()));
                     memory.running.push(running);
                 }
             }
@@ -202,7 +182,7 @@ impl Actor<'_> {
                 let service = resources::upgrade::front_service(wish, &selector, &ports, standby.as_deref());
                 self.shared.kube.apply(&service).await.map(drop)
             }
-            Act::RunScript { .. } => self.run_script(act).await,
+            Act::RunScript(order) => self.run_script(order).await,
             Act::ForgetScript => {
                 let job = resources::upgrade::script_job_name(&self.seen.wish, self.attempt());
                 self.shared.kube.remove(&job).await.map(drop)
@@ -240,13 +220,11 @@ impl Actor<'_> {
         self.shared.kube.upgrade(&group, &api::upgrade_to_merge(upgrade)).await.map(drop)
     }
 
-    async fn run_script(&self, act: &Act) -> Result<(), k8s::Error> {
-        let Act::RunScript { database, barrier, completion, hash, link } = act else { return Ok(()) };
+    async fn run_script(&self, order: &ScriptOrder) -> Result<(), k8s::Error> {
         let Some(Slot { wish: stage, .. }) = self.seen.slots.get(&model::Slot::Stage) else { return Ok(()) };
         let (wish, attempt) = (&self.seen.wish, self.attempt());
         let login = runner(&plan::attempt(&wish.name, attempt));
-        let link = link.as_ref();
-        let run = ScriptRun { wish, attempt, stage, login: &login, database, barrier, completion, hash, link };
+        let run = ScriptRun { wish, attempt, stage, login: &login, order };
         let job = match &wish.script {
             Script::Files { config_map, .. } => resources::upgrade::script_job(&run, config_map),
             Script::Job(template) => resources::upgrade::own_job(&run, template),

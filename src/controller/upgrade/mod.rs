@@ -12,14 +12,13 @@ mod see;
 mod slot;
 mod told;
 
-use super::{Shared, backoff::Backoff, bells::Key, reconcile::Next};
+use super::{Shared, backoff::Backoff, bells::Key, beside::Running, reconcile::Next};
 use crate::{
     api::{self, RollingUpgrade, v1alpha1::upgrade_status::RollingUpgradeStatus},
-    decide::upgrade::{self, Observation, Plan, Reason, Record, Step, seen::Answer},
+    decide::upgrade::{self, Observation, Plan, Reason, Record, SqlStep, Step, seen::Answer},
     k8s,
     model::{Slot, upgrade::Wish},
 };
-use act::Running;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
@@ -38,7 +37,7 @@ pub struct Memory {
     answers: (u32, Vec<Answer>),
     quiet: u32,
     level: u32,
-    running: Vec<Running>,
+    running: Vec<Running<SqlStep>>,
     told: Option<RollingUpgradeStatus>,
     reason: Option<(Step, Reason)>,
     backoff: Backoff,

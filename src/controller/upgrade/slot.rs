@@ -4,7 +4,8 @@ use crate::{
     api::{self, AvailabilityGroup},
     controller::{
         Shared,
-        instances::{Instances, LOOK, Task},
+        beside::Task,
+        instances::{Instances, LOOK},
         memory,
         observe::{Sight, upgrade_of},
         reconcile,
@@ -24,7 +25,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::timeout;
 
 /// Time that a pass gives a look at a replica that was silent the last time; its look goes on.
 const AGAIN: Duration = Duration::from_millis(150);
@@ -110,7 +110,7 @@ async fn look(
         let patience = if memory.silent.contains(replica) { AGAIN } else { LOOK + AGAIN };
         async move {
             let mut task = task;
-            (replica.clone(), timeout(patience, task.answer()).await.ok(), task)
+            (replica.clone(), task.within(patience).await, task)
         }
     });
     let mut facts = BTreeMap::new();

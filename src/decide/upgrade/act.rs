@@ -1,7 +1,7 @@
 //! What one pass over an upgrade does, and why.
 
 use super::{Reason, Record, SqlStep, Step};
-use crate::model::{ActiveUpgrade, DatabaseName, GroupName, Slot};
+use crate::model::{ActiveUpgrade, Slot, upgrade::ScriptOrder};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -39,18 +39,7 @@ pub enum Act {
         standby: Option<String>,
     },
     /// Make the Job that runs the script, with a Secret for its login.
-    RunScript {
-        /// The database that it starts in.
-        database: DatabaseName,
-        /// The barrier, which it looks for before it runs anything.
-        barrier: String,
-        /// The token that it leaves behind.
-        completion: String,
-        /// Hash of the script.
-        hash: String,
-        /// The link that the stage leads: beside it there must be none.
-        link: Option<GroupName>,
-    },
+    RunScript(ScriptOrder),
     /// Delete the Job and the Secret of this attempt.
     ForgetScript,
     /// Tell people: an event.
@@ -94,7 +83,7 @@ impl Act {
             Self::Claim(..) => "Claim",
             Self::Sql(step) => step.word(),
             Self::Lead { .. } => "Lead",
-            Self::RunScript { .. } => "RunScript",
+            Self::RunScript(_) => "RunScript",
             Self::ForgetScript => "ForgetScript",
             Self::Announce(..) => "Announce",
         }

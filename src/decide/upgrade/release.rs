@@ -10,7 +10,7 @@ use crate::{
     decide::diagnose::utc,
     model::{
         DatabaseName, FenceState, ReplicaName, Slot,
-        upgrade::{Approval, Script},
+        upgrade::{Approval, Script, ScriptOrder},
     },
 };
 
@@ -28,14 +28,14 @@ pub fn run(view: &View<'_>) -> Plan {
             let databases = view.record.inputs.databases.iter().map(|name| (name.clone(), view.token())).collect();
             let attempt = attempt(view);
             let login = Act::Sql(SqlStep::CreateRunner { at: at(view.stage, primary), attempt, databases });
-            let job = Act::RunScript {
+            let order = ScriptOrder {
                 database: database.clone(),
                 barrier: view.token(),
                 completion: view.completion(),
                 hash: view.record.inputs.script.clone(),
                 link: view.seen.geo.is_some().then(|| geo::chain_name(&view.seen.wish.uid)),
             };
-            view.wait(Reason::RunningScript, "the script is started").wave([login]).wave([job])
+            view.wait(Reason::RunningScript, "the script is started").wave([login]).wave([Act::RunScript(order)])
         }
         Job::Running => {
             view.wait(Reason::RunningScript, "the script runs; kubectl logs of its Job shows how far it is")

@@ -354,7 +354,7 @@ impl World {
                 self.sides[side].upgrade = upgrade.as_deref().cloned();
             }
             Act::Lead { endpoint, .. } => self.front = Some(endpoint.clone()),
-            Act::RunScript { .. } => self.job = Job::Running,
+            Act::RunScript(_) => self.job = Job::Running,
             Act::ForgetScript => {}
             Act::Announce(..) => {}
             Act::Sql(step) => return self.tell(step),
