@@ -61,7 +61,7 @@ async fn users_are_led_to_the_new_version_with_every_row_that_was_acknowledged()
     let rows = stage.connection("person", "orders-v2-rw.shop.svc").run("SELECT COUNT(*) FROM dbo.invoice").await;
     stage.check(rows.is_ok(), "the script's table is not on the new version");
     stage.ends_on_one_side(user).await;
-    let longest = reader.longest().await;
+    let longest = reader.stop().await;
     println!("nobody could read for {longest:?}");
     stage.check(longest < seconds(2), &format!("nobody could read for {longest:?}"));
     // The old version's primary lets nobody in, for good.

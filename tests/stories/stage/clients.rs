@@ -97,16 +97,35 @@ impl Connection {
 }
 
 /// A client that writes until it is told to stop.
-pub struct Writer {
-    stop: Arc<AtomicBool>,
-    run: JoinHandle<()>,
+pub type Writer = Client<()>;
+
+/// Work beside the story, until it is told to stop.
+pub struct Client<T> {
+    stop: Stop,
+    run: JoinHandle<T>,
 }
 
-impl Writer {
+/// Whether a client was told to stop.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn was_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<T: Send + 'static> Client<T> {
+    pub fn start<F: Future<Output = T> + Send + 'static>(work: impl FnOnce(Stop) -> F) -> Self {
+        let stop = Stop::default();
+        let run = tokio::spawn(work(stop.clone()));
+        Self { stop, run }
+    }
+
     /// Ends it after its last answer.
-    pub async fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.run.await.unwrap();
+    pub async fn stop(self) -> T {
+        self.stop.0.store(true, Ordering::Relaxed);
+        self.run.await.unwrap()
     }
 }
 
@@ -136,14 +155,13 @@ struct Work {
     ledger: Ledger,
     stage: crate::world::history::History,
     clock: crate::world::clock::Clock,
-    stop: Arc<AtomicBool>,
 }
 
 impl Work {
-    async fn write(self) {
+    async fn write(self, stop: Stop) {
         let (mut there, mut before) = (false, String::new());
         let mut row = self.first;
-        while !self.stop.load(Ordering::Relaxed) {
+        while !stop.was_told() {
             if let Some(connection) = self.place.now().filter(|_| !there) {
                 there = connection.run(TABLE).await.is_ok();
             }
@@ -236,7 +254,6 @@ impl Stage {
     }
 
     fn write(&self, name: &str, first: i64, pause: Duration, place: Place) -> Writer {
-        let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             name: name.into(),
             first,
@@ -245,9 +262,8 @@ impl Stage {
             ledger: self.ledger.clone(),
             stage: self.plane.history.clone(),
             clock: self.plane.clock,
-            stop: stop.clone(),
         };
-        Writer { stop, run: tokio::spawn(work.write()) }
+        Client::start(|stop| work.write(stop))
     }
 
     /// A client that follows the Service for writers.

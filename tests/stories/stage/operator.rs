@@ -93,17 +93,18 @@ impl Stage {
 
     /// Whether a running operator holds the Lease.
     pub fn is_led(&self) -> bool {
-        let lease = self.plane.api.find("leases", "default", "quorate").unwrap_or_default();
+        let holder = self.lease()["holderIdentity"].clone();
         let operators = self.operators.lock().unwrap();
-        operators
-            .values()
-            .any(|operator| lease["spec"]["holderIdentity"] == operator.link.id && !operator.run.is_finished())
+        operators.values().any(|operator| holder == operator.link.id && !operator.run.is_finished())
     }
 
     /// When the Lease was written last, as it says itself.
     pub fn renewed(&self) -> serde_json::Value {
-        let lease = self.plane.api.find("leases", "default", "quorate").unwrap_or_default();
-        lease["spec"]["renewTime"].clone()
+        self.lease()["renewTime"].clone()
+    }
+
+    fn lease(&self) -> serde_json::Value {
+        self.plane.api.find("leases", "default", "quorate").unwrap_or_default()["spec"].clone()
     }
 
     /// Starts operators again whose process ended by itself, as their Deployment does.

@@ -3,19 +3,13 @@
 
 use super::{
     Setup, Stage,
-    clients::{Connection, Writer},
+    clients::{Client, Connection, Writer},
     seconds,
 };
 use crate::world::apiserver::ApiServer;
 use serde_json::{Value, json};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{task::JoinHandle, time::sleep};
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// Production and stage: group, Service of the application.
 pub const SLOTS: [(&str, &str); 2] = [("orders", "shop-v1"), ("orders-v2", "shop-v2")];
@@ -69,20 +63,6 @@ impl Front {
         let front = if self.api.find("services", "shop", FRONT).is_some() { FRONT } else { SLOTS[0].1 };
         let pod = crate::world::cluster::resolve::resolve(&self.api, &format!("{front}.shop.svc"))?;
         self.versions.iter().find(|(service, _)| pod.starts_with(service.as_str())).map(|(_, connection)| connection)
-    }
-}
-
-/// A user who only reads.
-pub struct Reader {
-    stop: Arc<AtomicBool>,
-    run: JoinHandle<Duration>,
-}
-
-impl Reader {
-    /// Ends it: the longest time that it could not read.
-    pub async fn longest(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.run.await.unwrap()
     }
 }
 
@@ -170,14 +150,13 @@ impl Stage {
         (stage, user)
     }
 
-    /// A user who comes in by the front Service and reads.
-    pub fn reader(&self, number: i64) -> Reader {
+    /// A user who comes in by the front Service and reads; at the end, the longest time that it could not.
+    pub fn reader(&self, number: i64) -> Client<Duration> {
         let front = Front::new(self, &format!("reader-{number}"));
-        let (stop, clock) = (Arc::new(AtomicBool::new(false)), self.plane.clock);
-        let stopped = stop.clone();
-        let run = tokio::spawn(async move {
+        let clock = self.plane.clock;
+        Client::start(|stop| async move {
             let (mut last, mut longest) = (clock.elapsed(), Duration::ZERO);
-            while !stopped.load(Ordering::Relaxed) {
+            while !stop.was_told() {
                 let read = match front.now() {
                     Some(connection) => connection.run("SELECT COUNT(*) FROM dbo.ledger").await.is_ok(),
                     None => false,
@@ -189,8 +168,7 @@ impl Stage {
                 sleep(OFTEN).await;
             }
             longest
-        });
-        Reader { stop, run }
+        })
     }
 
     /// Applies the upgrade, changed.

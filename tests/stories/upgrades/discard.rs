@@ -4,49 +4,29 @@ use super::{failure, staged, told};
 use crate::{
     stage::{
         Stage,
-        clients::{Connection, Writer},
+        clients::{Client, Connection, Stop, Writer},
         condition_of, in_a_world_of_its_own, seconds,
     },
-    world::effects::{EDGES, Edge},
+    world::effects::{EDGES, Edge, at_effects},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{task::JoinHandle, time::sleep};
+use std::time::Duration;
+use tokio::time::sleep;
 
-/// Somebody who writes on both versions all the time, as far as they let them.
-struct Both {
-    stop: Arc<AtomicBool>,
-    run: JoinHandle<Option<i32>>,
+/// Somebody who writes on both versions all the time, as far as they let them. At the end: the first write on the new version
+/// that was acknowledged after one on the old version. Both wrote.
+fn on_both(stage: &Stage) -> Client<Option<i32>> {
+    let versions = ["orders", "orders-v2"].map(|group| {
+        let connection = stage.connection(&format!("both-{group}"), &format!("{group}-rw.shop.svc"));
+        // The new version's application keeps its connections.
+        if group == "orders" { connection } else { connection.kept() }
+    });
+    Client::start(|stop| writes(versions, stop))
 }
 
-impl Both {
-    fn new(stage: &Stage) -> Self {
-        let versions = ["orders", "orders-v2"].map(|group| {
-            let connection = stage.connection(&format!("both-{group}"), &format!("{group}-rw.shop.svc"));
-            // The new version's application keeps its connections.
-            if group == "orders" { connection } else { connection.kept() }
-        });
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        Self { stop, run: tokio::spawn(async move { writes(&versions, &stopped).await }) }
-    }
-
-    /// Ends it: the first write on the new version that was acknowledged after one on the old version. Both wrote.
-    async fn ends(self) -> Option<i32> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.run.await.unwrap()
-    }
-}
-
-async fn writes([old, new]: &[Connection; 2], stop: &AtomicBool) -> Option<i32> {
+async fn writes([old, new]: [Connection; 2], stop: Stop) -> Option<i32> {
     let (mut on_old, mut on_new, mut late) = (0, 0, None);
     for number in 1.. {
-        if stop.load(Ordering::Relaxed) {
+        if stop.was_told() {
             break;
         }
         let insert = format!("INSERT INTO dbo.ledger (id) VALUES (-{number})");
@@ -90,8 +70,8 @@ async fn is_over(stage: &Stage) {
     stage.pass(seconds(10)).await;
 }
 
-async fn is_back(stage: &Stage, both: Both) {
-    let late = both.ends().await;
+async fn is_back(stage: &Stage, both: Client<Option<i32>>) {
+    let late = both.stop().await;
     stage.check(late.is_none(), &format!("the new version took write {late:?} after the old one"));
     is_on_the_old_version(stage).await;
 }
@@ -124,7 +104,7 @@ async fn users_go_back_after_the_switch_when_a_person_says_that_what_they_wrote_
     };
     stage.until("it says that it is too late", seconds(15), too_late).await;
     user.stop().await;
-    let both = Both::new(&stage);
+    let both = on_both(&stage);
     stage.pass(seconds(2)).await;
     goes_back_within(&stage, seconds(5)).await;
     is_back(&stage, both).await;
@@ -149,7 +129,7 @@ async fn users_stay_on_the_new_version_while_the_old_one_is_not_there() {
     let before = stage.ledger.acknowledged();
     stage.until("users write", seconds(10), |stage| stage.ledger.acknowledged() > before + 10).await;
     user.stop().await;
-    let both = Both::new(&stage);
+    let both = on_both(&stage);
     stage.pass(seconds(2)).await;
     stage.application("shop-v1", 2);
     is_over(&stage).await;
@@ -174,7 +154,7 @@ async fn nobody_waits_for_a_new_version_that_does_not_answer() {
 async fn dies(k: u64, edge: Edge) -> bool {
     let (stage, user) = switched(610 + k).await;
     user.stop().await;
-    let both = Both::new(&stage);
+    let both = on_both(&stage);
     stage.pass(seconds(2)).await;
     stage.link("operator").effects.stop_at(k, edge);
     ask(&stage);
@@ -187,15 +167,10 @@ async fn dies(k: u64, edge: Edge) -> bool {
     died
 }
 
-/// A sample of its effects; every one with `QUORATE_LONG`.
 #[test]
 fn an_operator_that_dies_on_the_way_back_after_the_switch_is_followed_by_one_that_goes_on() {
-    let step = if std::env::var_os("QUORATE_LONG").is_some() { 1 } else { 17 };
-    for (number, edge) in EDGES.into_iter().enumerate() {
-        let mut k = 1 + number as u64 * 5;
-        while in_a_world_of_its_own(dies(k, edge)) {
-            k += step;
-        }
-        println!("{k} effects");
+    for edge in EDGES {
+        let effects = at_effects(edge, 17, |k| in_a_world_of_its_own(dies(k, edge)));
+        assert!(effects > 20, "fewer than {effects} effects");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     stage::{Stage, in_a_world_of_its_own, seconds, upgrade::SCRIPT},
     world::{
         apiserver::link::Reach,
-        effects::{EDGES, Edge},
+        effects::{EDGES, Edge, at_effects},
         random::Random,
     },
 };
@@ -134,15 +134,9 @@ async fn dies(k: u64, edge: Edge, far: bool) -> bool {
     died
 }
 
-/// A sample of effects, one of so many; every one with `QUORATE_LONG`.
 fn crashes(edge: Edge, sample: u64, far: bool) {
-    let step = if std::env::var_os("QUORATE_LONG").is_some() { 1 } else { sample };
-    let mut k = 1 + edge as u64 * 7;
-    while in_a_world_of_its_own(dies(k, edge, far)) {
-        k += step;
-    }
-    assert!(k > 60, "only {k} effects");
-    println!("{k} effects");
+    let effects = at_effects(edge, sample, |k| in_a_world_of_its_own(dies(k, edge, far)));
+    assert!(effects > 60, "fewer than {effects} effects");
 }
 
 #[test]

@@ -20,6 +20,18 @@ pub enum Edge {
 /// All three edges.
 pub const EDGES: [Edge; 3] = [Edge::NotSent, Edge::Unanswered, Edge::Answered];
 
+/// Has a process die at one of `sample` effects, another first one for each edge; at every one with `QUORATE_LONG`. `dies` plays
+/// the story whose process dies at its `k`th effect; false: it has fewer. What is answered is the first that was not there.
+pub fn at_effects(edge: Edge, sample: u64, dies: impl Fn(u64) -> bool) -> u64 {
+    let every = std::env::var_os("QUORATE_LONG").is_some();
+    let (mut k, step) = if every { (1, 1) } else { (1 + edge as u64 * 7, sample) };
+    while dies(k) {
+        k += step;
+    }
+    println!("{edge:?}: one of {step}, fewer than {k} effects");
+    k
+}
+
 /// What a door must do with one effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
