@@ -158,13 +158,15 @@ fn a_person_forces_the_last_replica_and_the_others_follow_when_they_wake() {
 fn a_primary_whose_node_has_lost_power_is_replaced_and_rejoins() {
     let (_namespace, _healed, primary) = ready_group();
     let node = node_of(NAMESPACE, &primary);
+    let led_there = node_of(SYSTEM, &leader()) == node;
+    let fault = if led_there { "a node without power that had the leader, too" } else { "a node without power" };
     let writer = Writer::start();
     node_off(&node);
     wait_for_another_primary(&primary);
     writer.wait_for_more("writes on the new primary");
     node_on(&node);
     wait_for_condition(120, &GROUP, "Ready", "True");
-    let outage = writer.finish("a node without power");
+    let outage = writer.finish(fault);
     assert!(outage <= 2.0 * OUTAGE_LIMIT, "{outage} s");
 }
 
