@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::binaries;
 use crate::cargo::Build;
@@ -13,6 +14,9 @@ use crate::error::{AtPath as _, Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::{cli, cluster, images, kubectl, mutants, product, python, shell};
+
+/// How often it is told how many tests of a program have ended.
+const EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -151,6 +155,7 @@ impl Run<'_> {
         let mut child = command.spawn().map_err(|source| shell::start_error(&command, source))?;
         let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| Error::refused("no output"))?);
         let mut bytes = Vec::new();
+        let (mut of, mut ended, mut told) = (String::new(), 0_u32, Instant::now());
         while lines.read_until(b'\n', &mut bytes).at(&path)? > 0 {
             log.write_all(&bytes).at(&path)?;
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
@@ -159,6 +164,14 @@ impl Run<'_> {
                 println!("           {line}");
             } else if line.starts_with("test result: ") {
                 self.progress.say(&line);
+            } else if let Some(all) = line.strip_prefix("running ") {
+                (of, ended) = (all.to_owned(), 0);
+            } else if line.starts_with("test ") {
+                ended += 1;
+                if told.elapsed() > EVERY {
+                    told = Instant::now();
+                    self.progress.say(format!("... {ended} of {of}"));
+                }
             }
             bytes.clear();
         }
