@@ -33,6 +33,11 @@ pub(crate) fn begun(
     cluster::up(layout, progress)?;
     product::load_images(layout, progress)?;
     product::install(layout, progress)?;
+    // The old version of an upgrade that succeeded stays read-only for good, for one.
+    let earlier = kubectl::output(layout, &["delete", "namespace", SHOP, "--ignore-not-found", "--timeout=120s"])?;
+    if !earlier.trim().is_empty() {
+        progress.say(format!("removed namespace {SHOP}, which an earlier demo left"));
+    }
     product::example(layout)?;
     progress.say("applied deploy/examples/three-synchronous.yaml; from here on: kubectl get ag -w");
     let outcome = story(layout, progress);
