@@ -7,7 +7,10 @@ use crate::{
     sql::{Batch, Error},
 };
 use std::time::Duration;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 
 /// Work that ends when it is dropped.
 pub struct Task<T>(JoinHandle<T>);
@@ -20,9 +23,9 @@ impl<T: Send + 'static> Task<T> {
 }
 
 impl<T> Task<T> {
-    /// Waits so long for the answer. May be dropped and called again. `None`: it goes on. `Some(None)`: it ended without one.
-    pub async fn within(&mut self, patience: Duration) -> Option<Option<T>> {
-        timeout(patience, &mut self.0).await.ok().map(Result::ok)
+    /// Waits so long for the answer. May be dropped and called again. `None`: it goes on. Error: it ended without one.
+    pub async fn within(&mut self, patience: Duration) -> Option<Result<T, JoinError>> {
+        timeout(patience, &mut self.0).await.ok()
     }
 }
 
@@ -32,7 +35,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// The batches of a step, under way. The same step is not sent twice meanwhile.
+/// The batches of a step, under way. Whoever sends looks first whether the same step is: it is not sent twice meanwhile.
 pub struct Running<S> {
     /// What they are for.
     pub step: S,
@@ -66,7 +69,7 @@ impl<S> Running<S> {
     pub async fn within(mut self, patience: Duration) -> Result<(S, Result<(), Error>), Self> {
         match self.task.within(patience).await {
             Some(answer) => {
-                let lost = || Err(Error::Lost("the work ended without an answer".into()));
+                let lost = |_| Err(Error::Lost("the work ended without an answer".into()));
                 Ok((self.step, answer.unwrap_or_else(lost)))
             }
             None => Err(self),

@@ -99,7 +99,7 @@ impl Instances {
         });
         for (replica, answer, task) in futures::future::join_all(waits).await {
             match answer {
-                Some(Some(glance)) => {
+                Some(Ok(glance)) => {
                     if let Probe::Answered(facts) = &glance.probe
                         && let Some(major) = probe::major(&facts.server.version)
                     {
@@ -108,7 +108,7 @@ impl Instances {
                     self.opened(&replica, &glance, memory);
                     memory.glances.insert(replica, glance);
                 }
-                Some(None) => {
+                Some(Err(_)) => {
                     memory.glances.insert(replica, silent("the look ended without an answer".into()));
                 }
                 None => {
@@ -158,8 +158,8 @@ impl Instances {
         }
         let Some(task) = &mut users.task else { return };
         match task.within(AGAIN).await {
-            Some(Some(read)) => (users.read, users.at) = (read, Some(Instant::now())),
-            Some(None) => users.read = None,
+            Some(Ok(read)) => (users.read, users.at) = (read, Some(Instant::now())),
+            Some(Err(_)) => users.read = None,
             None => return,
         }
         users.task = None;
@@ -189,7 +189,7 @@ impl Instances {
         }
         let Some(task) = &mut backups.task else { return };
         match task.within(PENDING).await {
-            Some(Some(Some(read))) => backups.read = Some(read),
+            Some(Ok(Some(read))) => backups.read = Some(read),
             // What was known stays known.
             Some(_) => {}
             None => return,

@@ -118,7 +118,7 @@ async fn look(
         if answer.is_none() {
             memory.looks.insert(replica.clone(), task);
         }
-        match answer.flatten().flatten() {
+        match answer.and_then(Result::ok).flatten() {
             Some(found) => {
                 memory.silent.remove(&replica);
                 facts.insert(replica, found);
