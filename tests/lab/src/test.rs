@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -17,6 +17,8 @@ use crate::{cli, cluster, images, kubectl, mutants, product, python, shell};
 
 /// How often it is told how many tests of a program have ended.
 const EVERY: Duration = Duration::from_secs(60);
+/// Lines that are repeated at the end of what a test said when it failed.
+const SAID: usize = 4;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -35,6 +37,17 @@ impl Tally {
         self.passed += number("passed");
         self.failed += number("failed");
     }
+}
+
+/// Why tests failed, from their output: what they said when they failed, if it was not kept for the summary, and the summary;
+/// or else the compiler's first error.
+fn story(text: &str) -> String {
+    let from = text.find("\nfailures:\n").or_else(|| text.find("\nerror")).unwrap_or_default();
+    let (before, summary) = text.split_at(from);
+    let lines: Vec<_> = before.lines().collect();
+    let failed = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked at"));
+    let said = failed.flat_map(|(at, _)| lines.iter().skip(at).take(SAID));
+    said.copied().chain(summary.lines().take(200)).collect::<Vec<_>>().join("\n")
 }
 
 struct Run<'a> {
@@ -150,10 +163,12 @@ impl Run<'_> {
     fn tests(&mut self, mut command: Command, name: &str, shown: bool) -> Result<()> {
         let path = self.logs.join(format!("{name}.log"));
         let mut log = File::create(&path).at(&path)?;
-        let errors = log.try_clone().at(&path)?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let (output, end) = io::pipe().at(&path)?;
+        command.stdin(Stdio::null()).stdout(end.try_clone().at(&path)?).stderr(end);
         let mut child = command.spawn().map_err(|source| shell::start_error(&command, source))?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| Error::refused("no output"))?);
+        // The output ends with the last program that writes it, which this one is not.
+        drop(command);
+        let mut lines = BufReader::new(output);
         let mut bytes = Vec::new();
         let (mut of, mut ended, mut told) = (String::new(), 0_u32, Instant::now());
         while lines.read_until(b'\n', &mut bytes).at(&path)? > 0 {
@@ -181,9 +196,7 @@ impl Run<'_> {
         }
         let text = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let from = text.find("\nfailures:\n").or_else(|| text.find("\nerror")).unwrap_or_default();
-        let story: String = text.get(from..).unwrap_or_default().lines().take(200).collect::<Vec<_>>().join("\n");
-        Err(Error::refused(format!("{name} failed; the whole output is in {}\n{story}", path.display())))
+        Err(Error::refused(format!("{name} failed; the whole output is in {}\n{}", path.display(), story(&text))))
     }
 
     /// Saves what the next reader wants to see before the cluster is gone.
@@ -218,6 +231,16 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_test_said_when_it_failed_stands_before_the_summary() {
+        let text = "running 1 test\ntest a ...    2.0 s  Ready\n\nthread 'a' panicked at tests/a.rs:1:2:\n3 acknowledged rows are lost\n\
+                    note: x\n\npods\nevents\nFAILED\n\nfailures:\n\nfailures:\n    a\n";
+        let told = story(text);
+        assert!(told.starts_with("thread 'a' panicked at tests/a.rs:1:2:\n3 acknowledged rows are lost\n"), "{told}");
+        assert!(told.ends_with("\nfailures:\n    a") && !told.contains("events"), "{told}");
+        assert!(story("   Compiling a\nerror[E0308]: mismatched types").contains("E0308"));
+    }
 
     #[test]
     fn results_of_all_binaries_are_summed() {
