@@ -160,16 +160,19 @@ impl Writer {
         text.lines().filter(|text| !text.starts_with("sent")).filter_map(line).collect()
     }
 
-    /// The versions of the application that took orders, one after the other, and the longest time without a page that could be
-    /// read, from the first one on, in seconds.
-    pub(crate) fn served(&self) -> (Vec<String>, f64) {
+    /// Who served its user, from the first page on.
+    pub(crate) fn served(&self) -> Served {
         let answers = self.answers();
         let by = |said: &str| said.split(' ').next().unwrap_or_default().to_owned();
         let mut versions: Vec<_> =
             answers.iter().filter(|(outcome, ..)| outcome == "acknowledged").map(|(_, _, said)| by(said)).collect();
         versions.dedup();
         let pages: Vec<_> = answers.iter().filter(|(outcome, ..)| outcome != "unknown").map(|(_, at, _)| *at).collect();
-        (versions, pages.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max))
+        let gaps = pages.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let (gap, from) = gaps.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+        let missed = answers.iter().filter(|(_, at, _)| (from..from + gap).contains(at)).skip(1);
+        let instead = missed.map(|(_, at, said)| format!("{:.2} s: {said}", at - from)).collect();
+        Served { versions, gap, instead }
     }
 
     pub(crate) fn wait_for_more(&self, what: &str) {
@@ -184,8 +187,7 @@ impl Writer {
     pub(crate) fn finish(mut self, fault: &str) -> f64 {
         sleep(Duration::from_secs(1));
         let report = self.check(fault, "orders");
-        let outages = report["outages"].as_array().cloned().unwrap_or_default();
-        let longest = outages.iter().filter_map(|gap| gap["seconds"].as_f64()).fold(0.0, f64::max);
+        let longest = longest_outage(&report);
         println!(
             "outage after {fault}: {longest:.2} s{}; {} acknowledged, none lost, {} refused, {} unknown",
             parts(&group()),
@@ -210,6 +212,22 @@ impl Writer {
         assert!(output.status.success(), "{what}: the ledger and the table of {group:?} differ: {said}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
+}
+
+/// What a user saw.
+pub(crate) struct Served {
+    /// The versions of the application that took orders, one after the other.
+    pub(crate) versions: Vec<String>,
+    /// Longest time without a page that could be read, in seconds.
+    pub(crate) gap: f64,
+    /// What came instead in that time.
+    pub(crate) instead: Vec<String>,
+}
+
+/// Longest time between two acknowledgements of what a writer reports, in seconds; less than half a second is 0.
+pub(crate) fn longest_outage(report: &Value) -> f64 {
+    let outages = report["outages"].as_array().map_or([].as_slice(), Vec::as_slice);
+    outages.iter().filter_map(|gap| gap["seconds"].as_f64()).fold(0.0, f64::max)
 }
 
 /// The parts of the last failover, as its status tells them.

@@ -119,7 +119,7 @@ impl Namespace {
     /// Whatever makes pods goes first, and its pods: a namespace with a pod that may take 120 s to end is looked at again
     /// after 61 s only.
     fn empty(&self) {
-        for makers in ["availabilitygroups", "statefulsets"] {
+        for makers in ["availabilitygroups", "statefulsets", "deployments"] {
             let _ = try_kubectl(&["delete", makers, "--all", "-n", self.0, "--timeout=60s"]);
         }
         let _ = try_kubectl(&["wait", "--for=delete", "pods", "--all", "-n", self.0, "--timeout=60s"]);
