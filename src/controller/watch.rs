@@ -155,11 +155,14 @@ where
         let mut before = Vec::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => tell(News::There(&object)),
+                Ok(watcher::Event::Apply(object)) => tell(News::There(&object)),
                 Ok(watcher::Event::Delete(object)) => tell(News::Gone(&object)),
                 Ok(watcher::Event::Init) => before = reader.state(),
-                // A list does not name what is gone.
+                // The store has nothing of a list before it is whole: whoever was told sooner would not find it there.
+                Ok(watcher::Event::InitApply(_)) => {}
                 Ok(watcher::Event::InitDone) => {
+                    reader.state().iter().for_each(|object| tell(News::There(object)));
+                    // A list does not name what is gone.
                     let gone = |object: &Arc<K>| reader.get(&ObjectRef::from_obj(&**object)).is_none();
                     before.drain(..).filter(gone).for_each(|object| tell(News::Gone(&object)));
                 }
@@ -304,4 +307,49 @@ fn on_node(bells: Bells) -> impl FnMut(News<'_, Node>) + Send + 'static {
 pub fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+    use std::sync::{Mutex, OnceLock};
+
+    /// A client of a server whose list of pods has two pages of one pod each, and whose watch has no news.
+    fn two_pages() -> Client {
+        let answer = |request: http::Request<Body>| async move {
+            let query = request.uri().query().unwrap_or_default().to_string();
+            if query.contains("watch=true") {
+                std::future::pending::<()>().await;
+            }
+            let (name, rest) = if query.contains("continue=") { ("orders-1", "") } else { ("orders-0", "orders-1") };
+            let pod = json!({"metadata": {"name": name, "namespace": "shop"}});
+            let metadata = json!({"resourceVersion": "7", "continue": rest});
+            let list = json!({"apiVersion": "v1", "kind": "PodList", "metadata": metadata, "items": [pod]});
+            Ok::<_, std::io::Error>(http::Response::new(Body::from(list.to_string().into_bytes())))
+        };
+        Client::new(tower::service_fn(answer), "shop")
+    }
+
+    /// A loop that begins looks into the store, and ends when nothing is there.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_of_an_object_before_the_store_has_it() {
+        let (bells, _news) = Bells::new();
+        let reader: Arc<OnceLock<Store<Pod>>> = Arc::default();
+        let told: Arc<Mutex<Vec<(String, bool)>>> = Arc::default();
+        let (inside, list) = (reader.clone(), told.clone());
+        let tell = move |news: News<'_, Pod>| {
+            let News::There(pod) = news else { return };
+            let found = inside.get().unwrap().get(&ObjectRef::from_obj(pod)).is_some();
+            list.lock().unwrap().push((pod.metadata.name.clone().unwrap(), found));
+        };
+        let config = watcher::Config::default().page_size(1);
+        let (store, work) = follow(&bells, Api::namespaced(two_pages(), "shop"), config, tell);
+        reader.set(store).ok().unwrap();
+        let _ = timeout(Duration::from_secs(1), work).await;
+        let mut told = told.lock().unwrap().clone();
+        told.sort();
+        assert_eq!(told, [("orders-0".to_string(), true), ("orders-1".to_string(), true)]);
+    }
 }
