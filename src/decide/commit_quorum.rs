@@ -1,6 +1,6 @@
 //! Commit quorum: what it should be, and setting it (promotion.md 1).
 
-use super::{ElectionState, Record, databases, diagnose::View, plan::Step, promote::is_following};
+use super::{ElectionState, Record, databases, diagnose::View, plan::Step, switchover};
 use crate::model::{Mode, ReplicaName, quorum};
 
 /// The commit quorum for the members there are and the members wanted, whichever is less: lowered before a removal,
@@ -15,16 +15,12 @@ pub fn wanted(view: &View<'_>) -> u32 {
     wanted.min(quorum::largest_commit_quorum(synchronous))
 }
 
-/// Synchronous secondaries that have every database SYNCHRONIZED, at the primary's own number.
-pub fn synchronized_followers(view: &View<'_>) -> u32 {
-    let primary = &view.record.primary;
+/// Synchronized followers that are at the primary's own number: what a new commit quorum may count on. The looks of a pass
+/// are not of one instant: one of them may show the number before.
+fn synchronized_followers(view: &View<'_>) -> u32 {
     let Some(own) = view.primary() else { return 0 };
-    let up_to_date = |name: &ReplicaName| view.seen.member(name).is_some_and(|group| group.number >= own.number);
-    let mut names = own.members.iter().filter(|(name, member)| *name != primary && member.mode == Mode::Synchronous);
-    names
-        .by_ref()
-        .filter(|(name, _)| own.synchronized(name) && is_following(view, name, primary) && up_to_date(name))
-        .count() as u32
+    let up_to_date = |name: &&ReplicaName| view.seen.member(name).is_some_and(|group| group.number >= own.number);
+    switchover::targets(view).filter(up_to_date).count() as u32
 }
 
 /// Commit quorum: lowering is recorded first, raising is done first (promotion.md 1).

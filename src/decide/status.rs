@@ -111,7 +111,7 @@ pub fn report(seen: &Observation, plan: &Plan) -> Report {
     let serving = view.primary().filter(|own| own.role == Role::Primary && seen.record.is_some());
     let routed = serving.is_some() && seen.routed.read_write.as_ref() == Some(&record.primary);
     let wanted = seen.group.synchronous().saturating_sub(1);
-    let synchronized = if serving.is_some() { commit_quorum::synchronized_followers(&view) } else { 0 };
+    let synchronized = if serving.is_some() { super::switchover::targets(&view).count() as u32 } else { 0 };
     let mut report = Report {
         conditions: vec![],
         reason: plan.reason,

@@ -1,9 +1,13 @@
 //! What people are warned of.
 
-use super::world::{World, group};
+use super::world::{World, group, name};
 use quorate::{
-    decide::{self, Observation, Reason, observation::LogBackup, status},
-    model::{DatabaseName, Management},
+    decide::{
+        self, Observation, Reason,
+        observation::{LogBackup, Probe},
+        status::{self, Truth},
+    },
+    model::{DatabaseName, Management, SequenceNumber},
 };
 
 const HOUR: i64 = 3_600;
@@ -59,4 +63,19 @@ fn an_overdue_log_backup_stalls_nothing_and_its_sentence_does_not_change_as_time
     later.at += 60_000;
     later.log_backups.iter_mut().flatten().for_each(|(_, backup)| backup.read += 60);
     assert_eq!(overdue(&first), overdue(&later));
+}
+
+/// The looks of a pass are not of one instant: a configuration that was changed between two of them shows in one only.
+#[test]
+fn a_group_is_ready_while_its_primary_shows_a_newer_configuration_than_the_looks_at_its_secondaries() {
+    let mut world = World::new(group(3, false));
+    world.healthy();
+    let mut seen = world.observe();
+    let Probe::Answered(facts) = &mut seen.replicas.get_mut(&name("orders-0")).unwrap().probe else { panic!("silent") };
+    let own = facts.group.as_mut().unwrap();
+    own.number = SequenceNumber(own.number.0 + 1);
+    let plan = decide::decide(&seen);
+    let report = status::report(&seen, &plan);
+    let ready = report.conditions.iter().find(|condition| condition.kind == "Ready").unwrap();
+    assert_eq!((ready.status, report.synced.as_str(), plan.reason), (Truth::True, "2/2", Reason::Healthy), "{ready:?}");
 }
