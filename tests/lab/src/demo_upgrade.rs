@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -47,7 +49,7 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
         .and_then(|mut visit| visit.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed("visit")));
     let outcome = visitor.and_then(|visitor| {
         let (visitor, _) = shown(visitor, progress, "  > ", 1);
-        let ended = ended(layout);
+        let ended = started(layout, progress).and_then(|()| reaches(layout, &["Succeeded", "RolledBack"]));
         visitor.end(Signal::KILL);
         ended
     });
@@ -55,14 +57,25 @@ fn story(layout: &Layout, progress: Progress) -> Result<()> {
     tell(&outcome?)
 }
 
-/// The status of the upgrade when it is over.
-fn ended(layout: &Layout) -> Result<Value> {
+/// Approves the start once everything is prepared and users were seen on the old version for a while.
+fn started(layout: &Layout, progress: Progress) -> Result<()> {
+    reaches(layout, &["ReadyForUpgrade"])?;
+    progress.say("everything is prepared; users order on the old version, for as long as you like");
+    sleep(Duration::from_secs(4));
+    let start = r#"{"spec":{"approved":["Start"]}}"#;
+    kubectl::output(layout, &["patch", "rup", UPGRADE, "--namespace", SHOP, "--type=merge", "--patch", start])?;
+    progress.say(format!("kubectl patch rup {UPGRADE} --type merge -p '{start}': from here on it goes on by itself"));
+    Ok(())
+}
+
+/// The status of the upgrade when it is at one of these steps.
+fn reaches(layout: &Layout, steps: &[&str]) -> Result<Value> {
     let mut status = Value::Null;
-    shell::wait_until(300, "the upgrade to be over", || {
+    shell::wait_until(300, &format!("the upgrade to be at {}", steps.join(" or ")), || {
         let upgrade = kubectl::json(layout, &["get", "rollingupgrade", "--namespace", SHOP, UPGRADE, "--output=json"])?;
         status = upgrade.get("status").cloned().unwrap_or_default();
-        let step = status.get("step").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Look::when(step == "Succeeded" || step == "RolledBack", status.to_string()))
+        let step = status.get("step").and_then(Value::as_str).unwrap_or_default();
+        Ok(Look::when(steps.contains(&step), status.to_string()))
     })?;
     Ok(status)
 }

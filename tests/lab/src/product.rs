@@ -60,7 +60,8 @@ pub(crate) fn example(layout: &Layout) -> Result<()> {
 pub(crate) fn upgrade() -> Result<String> {
     let file = binaries::workspace()?.join("deploy/examples/staged-upgrade.yaml");
     let manifest = with_image(&fs::read_to_string(&file).at(&file)?, "mssql", images::STANDIN);
-    Ok(manifest.replace("switch: Manual, retire: Manual", "switch: Automatic, retire: Automatic"))
+    let shipped = "start: Automatic, switch: Manual, retire: Manual";
+    Ok(manifest.replace(shipped, "start: Manual, switch: Automatic, retire: Automatic"))
 }
 
 pub(crate) fn group(layout: &Layout) -> Result<serde_json::Value> {
