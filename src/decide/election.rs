@@ -47,7 +47,7 @@ pub struct Record {
     #[serde(default)]
     pub previous_followers: BTreeSet<ReplicaName>,
     /// Candidates the engine refused (41142), each at the number it held then: until that number changes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<ReplicaName, SequenceNumber>,
     /// Voters of the largest membership that may be in force.
     pub voters: BTreeSet<ReplicaName>,
@@ -78,7 +78,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub apart: BTreeMap<ReplicaName, u64>,
     /// When it came how far; for people.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Times::is_unset")]
     pub times: Times,
 }
 
@@ -92,6 +92,12 @@ pub struct Forced {
     /// Who stood down with which number and log, and who was missing; empty until it was promoted.
     #[serde(default)]
     pub evidence: String,
+}
+
+impl Times {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When an election came how far: wall clock of whoever recorded it, milliseconds since 1970. In the record, so that the

@@ -175,7 +175,7 @@ pub struct Election {
     #[serde(default)]
     pub previous_followers: Vec<String>,
     /// Candidates that SQL Server refused, with the sequence number each held then.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, i64>,
     /// Voters of the largest membership that may be in force.
     pub voters: Vec<String>,
@@ -206,8 +206,14 @@ pub struct Election {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub apart: BTreeMap<String, i64>,
     /// When it came how far.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ElectionTimes::is_unset")]
     pub times: ElectionTimes,
+}
+
+impl ElectionTimes {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a person accepted, and what was known then.

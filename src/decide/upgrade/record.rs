@@ -91,7 +91,7 @@ pub struct Record {
     /// What the attempt uses, frozen at its start.
     pub inputs: Inputs,
     /// Steps that a person approved.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub approved: BTreeMap<Approval, Said>,
     /// What the spec approved already when this attempt began: it was said of the one before. What is taken out and said
     /// again counts.

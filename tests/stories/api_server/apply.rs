@@ -114,6 +114,27 @@ async fn conditions_of_two_managers_live_side_by_side() {
     assert_eq!(after, [pair("Ready", "True"), pair("Election", "True")]);
 }
 
+/// As Kubernetes 1.34 does: what is written so is either left out when it is empty, or cannot be read again, or is refused.
+#[tokio::test(start_paused = true)]
+async fn a_map_that_is_applied_empty_after_its_manager_filled_it_is_null_and_refused_where_the_schema_says_object() {
+    let (_plane, client) = plane();
+    let api = widgets(&client);
+    api.create(&PostParams::default(), &widget("w", 1)).await.unwrap();
+    let apply = async |status: Value| {
+        let object = json!({"apiVersion": "example.org/v1", "kind": "Widget", "status": status});
+        api.patch_status("w", &PatchParams::apply("me").force(), &Patch::Apply(object)).await
+    };
+    apply(json!({"record": {"said": {"Start": {"by": "me"}}, "step": 1}})).await.unwrap();
+    let emptied = apply(json!({"record": {"said": {}, "step": 2}})).await.unwrap();
+    assert_eq!(emptied.status.unwrap().record, json!({"said": null, "step": 2}));
+    let left_out = apply(json!({"record": {"step": 3}})).await.unwrap();
+    assert_eq!(left_out.status.unwrap().record, json!({"step": 3}));
+    apply(json!({"counts": {"a": 1}})).await.unwrap();
+    assert_eq!(code(apply(json!({"counts": {}, "phase": "Fine"})).await).0, 422);
+    let left_out = apply(json!({"phase": "Fine"})).await.unwrap().status.unwrap();
+    assert!(left_out.counts.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn applying_the_status_leaves_the_spec_alone_and_the_other_way_round() {
     let (_plane, client) = plane();

@@ -1,7 +1,7 @@
 //! The value side of server-side apply: merging what is applied, removing what was given up.
 
 use super::{
-    fieldset::{FieldSet, Path, Step},
+    fieldset::{FieldSet, Path, Step, render},
     shape::{Place, Shape, key_step},
 };
 use serde_json::Value;
@@ -60,8 +60,15 @@ fn interleave(
     out
 }
 
-/// Removes what was owned before, is not applied now, and belongs to nobody else.
-pub fn give_up(place: &Place<'_>, object: &mut Value, before: &FieldSet, now: &FieldSet, others: &FieldSet) {
+/// Removes what was owned before, is not applied now, and belongs to nobody else. Error: the map that is null then and must not
+/// be.
+pub fn give_up(
+    place: &Place<'_>,
+    object: &mut Value,
+    before: &FieldSet,
+    now: &FieldSet,
+    others: &FieldSet,
+) -> Result<(), String> {
     let kept = now.union(others);
     for path in &before.minus(now).0 {
         if kept.reaches_below(path) {
@@ -71,6 +78,29 @@ pub fn give_up(place: &Place<'_>, object: &mut Value, before: &FieldSet, now: &F
             continue;
         }
         remove(place, object, path, true);
+        let emptied = (1..path.len()).map(|steps| &path[..steps]).find(|map| kept.0.contains(*map));
+        if let Some(map) = emptied {
+            leave_null(place, object, map, true).map_err(|()| render(&map.to_vec()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A map that is still applied, and empty now, is null (structured-merge-diff, `removingWalker.doMap`). A custom resource takes
+/// that only where its schema names no type. Seen on Kubernetes 1.34.
+fn leave_null(place: &Place<'_>, object: &mut Value, path: &[Step], at_root: bool) -> Result<(), ()> {
+    let (Some((first @ Step::Field(name), rest)), Value::Object(fields)) = (path.split_first(), object) else {
+        return Ok(());
+    };
+    let below = place.into(first, at_root);
+    match (&below, rest.is_empty()) {
+        (_, false) => fields.get_mut(name).map_or(Ok(()), |child| leave_null(&below, child, rest, false)),
+        (Place::Builtin(_), true) => Ok(()),
+        (Place::Custom(node), true) if node["type"] == "object" => Err(()),
+        (Place::Custom(_), true) => {
+            fields.entry(name.clone()).or_insert(Value::Null);
+            Ok(())
+        }
     }
 }
 

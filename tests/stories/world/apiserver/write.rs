@@ -168,7 +168,10 @@ impl Store {
         let fields = field_set(&place, &applied);
         let mut merged = merge(&place, &current.object, &applied, true);
         let others = current.owners.fields_of_others(who);
-        give_up(&place, &mut merged, &current.owners.fields_of(who), &fields, &others);
+        give_up(&place, &mut merged, &current.owners.fields_of(who), &fields, &others).map_err(|map| {
+            let why = format!("{map}: Invalid value: \"null\": must be of type object: \"null\"");
+            Failure::new(422, "Invalid", format!("{} {:?} is invalid: {why}", kind.kind, key.name))
+        })?;
         let mut after = restrict(kind, &request.subresource, &current.object, merged);
         tidy(kind, &mut after);
         let difference = difference(kind, &current.object, &after);
