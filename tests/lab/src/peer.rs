@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -64,11 +64,20 @@ pub(crate) fn get(url: &str) -> Result<()> {
 
 /// The body at `HOST:PORT/PATH`; every step takes 2 s at most.
 pub(crate) fn fetch(url: &str) -> Result<String> {
+    let (host, path) = url.split_once('/').unwrap_or((url, ""));
+    fetch_from(address(host)?, path).map_err(|error| Error::refused(format!("{url}: {error}")))
+}
+
+/// The first address of `HOST:PORT`.
+pub(crate) fn address(host: &str) -> Result<SocketAddr> {
+    let mut addresses = host.to_socket_addrs().map_err(|error| Error::refused(format!("{host}: {error}")))?;
+    addresses.next().ok_or_else(|| Error::refused(format!("{host}: no address")))
+}
+
+/// The body of a page at an address that is known.
+pub(crate) fn fetch_from(address: SocketAddr, path: &str) -> Result<String> {
     let limit = Duration::from_secs(2);
-    let (address, path) = url.split_once('/').unwrap_or((url, ""));
-    let failed = |error: std::io::Error| Error::refused(format!("{url}: {error}"));
-    let mut addresses = address.to_socket_addrs().map_err(failed)?;
-    let address = addresses.next().ok_or_else(|| Error::refused(format!("{url}: no address")))?;
+    let failed = |error: std::io::Error| Error::refused(error.to_string());
     let mut stream = TcpStream::connect_timeout(&address, limit).map_err(failed)?;
     stream.set_read_timeout(Some(limit)).map_err(failed)?;
     write!(stream, "GET /{path} HTTP/1.0\r\n\r\n").map_err(failed)?;
@@ -79,6 +88,6 @@ pub(crate) fn fetch(url: &str) -> Result<String> {
         Ok(body.to_owned())
     } else {
         let status = head.lines().next().unwrap_or("no answer");
-        Err(Error::refused(format!("{url}: {status}: {body}")))
+        Err(Error::refused(format!("{status}: {body}")))
     }
 }

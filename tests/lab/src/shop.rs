@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -103,13 +103,13 @@ impl Visitor {
             None => None,
         };
         let (mut shown, mut at) = (String::new(), Instant::now());
+        let mut known = None;
         loop {
             let order = jiff::Timestamp::now().as_microsecond();
             if let Some((file, path)) = &mut ledger {
                 file.write_all(sent(order, order).as_bytes()).at(path)?;
             }
-            let page =
-                peer::fetch(&format!("{}/{order}", self.page)).unwrap_or_else(|error| format!("no page: {error}"));
+            let page = self.order(order, &mut known).unwrap_or_else(|error| format!("no page: {error}"));
             if let Some((file, path)) = &mut ledger {
                 let now = jiff::Timestamp::now().as_microsecond();
                 file.write_all(answered(order, outcome(&page), now, &page).as_bytes()).at(path)?;
@@ -121,6 +121,17 @@ impl Visitor {
             }
             sleep(Duration::from_millis(self.pause));
         }
+    }
+}
+
+impl Visitor {
+    /// Looks the name up once: a Service has one address for as long as it is there.
+    fn order(&self, order: i64, known: &mut Option<SocketAddr>) -> Result<String> {
+        let address = match known {
+            Some(address) => *address,
+            None => *known.insert(peer::address(&self.page)?),
+        };
+        peer::fetch_from(address, &order.to_string())
     }
 }
 
