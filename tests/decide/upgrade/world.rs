@@ -1,5 +1,6 @@
 //! Two groups, a link, a fence, users: as small as the policy of an upgrade can be tried on.
 
+use crate::world::has_empty_map;
 use quorate::{
     decide::{
         observation::FenceFacts,
@@ -375,6 +376,8 @@ impl World {
 
     /// What must hold at every moment.
     pub fn keeps_the_rules(&self) {
+        let written = serde_json::to_value(&self.record).unwrap();
+        self.check(!has_empty_map(&written), "an empty map in the record is null once it is written");
         if self.online() == "shop-v2" {
             self.check(self.stage_has_all(), "users are on a stage that lacks what they were told of");
             let back = self.record.as_ref().is_some_and(|record| !record.is_switched());
