@@ -64,7 +64,9 @@ fn started(layout: &Layout, progress: Progress) -> Result<()> {
     sleep(Duration::from_secs(4));
     let start = r#"{"spec":{"approved":["Start"]}}"#;
     kubectl::output(layout, &["patch", "rup", UPGRADE, "--namespace", SHOP, "--type=merge", "--patch", start])?;
-    progress.say(format!("kubectl patch rup {UPGRADE} --type merge -p '{start}': from here on it goes on by itself"));
+    progress.say(format!(
+        "kubectl patch rup {UPGRADE} -n {SHOP} --type merge -p '{start}': from here on it goes on by itself"
+    ));
     Ok(())
 }
 
