@@ -122,9 +122,7 @@ impl Visitor {
             sleep(Duration::from_millis(self.pause));
         }
     }
-}
 
-impl Visitor {
     /// Looks the name up once: a Service has one address for as long as it is there.
     fn order(&self, order: i64, known: &mut Option<SocketAddr>) -> Result<String> {
         let address = match known {
