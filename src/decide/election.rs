@@ -94,12 +94,6 @@ pub struct Forced {
     pub evidence: String,
 }
 
-impl Times {
-    fn is_unset(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// When an election came how far: wall clock of whoever recorded it, milliseconds since 1970. In the record, so that the
 /// process that ends a change of the primary knows how long the steps of another one took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +115,12 @@ pub struct Times {
     /// A majority followed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<i64>,
+}
+
+impl Times {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Part of a change of the primary, measured from the end of the one before it.

@@ -210,12 +210,6 @@ pub struct Election {
     pub times: ElectionTimes,
 }
 
-impl ElectionTimes {
-    fn is_unset(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What a person accepted, and what was known then.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -247,6 +241,12 @@ pub struct ElectionTimes {
     /// A majority followed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<i64>,
+}
+
+impl ElectionTimes {
+    fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The last change of the primary.
